@@ -1,0 +1,1 @@
+//! Runs QEMU and reads its consoles.
