@@ -1,3 +1,19 @@
-//! Placeholder.
 #![no_std]
 #![forbid(unsafe_code)]
+#![doc = include_str!("../README.md")]
+//!
+//! # Specification
+//!
+//! Sections are those of Arm DEN0022, version 1.3, issue F.b. The 32 or 64 bits of a result follow
+//! the SMC Calling Convention, Arm DEN0028.
+
+mod call;
+mod pe;
+mod port;
+mod power_state;
+
+pub use arm_psci::{ErrorCode, FunctionId, HwState};
+pub use call::{Caller, Outcome, Psci};
+pub use pe::{Entry, ExecutionState, Pe};
+pub use port::{Features, Port};
+pub use power_state::{PowerLevel, PowerState};
