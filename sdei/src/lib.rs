@@ -1,3 +1,24 @@
-//! Placeholder.
+//! Dispatcher for Arm's Software Delegated Exception Interface (DEN0054, version 1.1).
 #![no_std]
 #![forbid(unsafe_code)]
+
+pub mod call;
+mod context;
+mod dispatcher;
+mod error;
+mod event;
+mod handler;
+mod pe;
+mod port;
+pub mod pstate;
+mod sync;
+
+pub use call::Call;
+pub use context::{Frame, REGISTERS};
+pub use dispatcher::Dispatcher;
+pub use error::Error;
+pub use event::{Event, Events, Kind, Priority, Source, is_ppi, is_spi};
+pub use handler::{Handler, Unregistered};
+pub use pe::{Pe, SharedPe};
+pub use port::{Owner, Port};
+pub use pstate::{Client, ClientEl, Features};

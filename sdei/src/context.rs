@@ -1,0 +1,53 @@
+//! The interrupted context: where the client was and what its registers held.
+
+use crate::event::Slot;
+
+/// Registers that belong to an interrupted context and that `SDEI_EVENT_COMPLETE` restores:
+/// x0..x17.
+pub const REGISTERS: usize = 18;
+
+/// The context of the client that EL3 interrupted or was called by, and to which it returns.
+///
+/// An implementation is the register frame that the firmware's exception vector stored, with
+/// `ELR_EL3` and `SPSR_EL3` behind accessors, so that a call that does not dispatch never
+/// touches them.
+pub trait Frame {
+    /// x0..x17.
+    fn x(&self) -> &[u64; REGISTERS];
+    /// x0..x17, to be changed.
+    fn x_mut(&mut self) -> &mut [u64; REGISTERS];
+    /// Where EL3 returns to: `ELR_EL3`. After an SMC, the instruction behind it.
+    fn pc(&self) -> u64;
+    /// The PSTATE that EL3 returns to, in the format of `SPSR_EL3`.
+    fn pstate(&self) -> u64;
+    /// Changes where EL3 returns to and with which PSTATE.
+    fn set_return(&mut self, pc: u64, pstate: u64);
+}
+
+/// A context put aside while a handler runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Context {
+    pub(crate) x: [u64; REGISTERS],
+    pub(crate) pc: u64,
+    pub(crate) pstate: u64,
+    /// The event whose handler runs; `None` where this priority's handler does not.
+    pub(crate) event: Option<Slot>,
+}
+
+impl Context {
+    pub(crate) const NONE: Self = Self {
+        x: [0; REGISTERS],
+        pc: 0,
+        pstate: 0,
+        event: None,
+    };
+
+    /// Puts the frame's context aside.
+    #[inline]
+    pub(crate) fn save(&mut self, frame: &impl Frame, event: Slot) {
+        self.x = *frame.x();
+        self.pc = frame.pc();
+        self.pstate = frame.pstate();
+        self.event = Some(event);
+    }
+}

@@ -1,0 +1,189 @@
+//! What the dispatcher keeps per PE.
+
+use crate::{
+    context::Context,
+    event::Priority,
+    handler::Handler,
+    sync::{AtomicBool, AtomicU32, Ordering},
+};
+
+/// A private event's handler on one PE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Private {
+    pub(crate) handler: Handler,
+    pub(crate) relative: bool,
+    /// The event's interrupt while a handler is registered; 0 where it has none.
+    pub(crate) intid: u32,
+    pub(crate) entry: u64,
+    pub(crate) argument: u64,
+}
+
+impl Private {
+    pub(crate) const NONE: Self = Self {
+        handler: Handler::Unregistered,
+        relative: false,
+        intid: 0,
+        entry: 0,
+        argument: 0,
+    };
+}
+
+/// What only the PE itself reads and writes. The integrator keeps one per PE and hands it to
+/// each entry point of the dispatcher; it does nothing before [`crate::Dispatcher::pe_on`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pe<const PRIVATE: usize> {
+    /// This PE's dense index; no PE's while the PE is off.
+    pub(crate) index: usize,
+    pub(crate) masked: bool,
+    /// Bit per private event that has occurred and not been dispatched. Event 0's is in
+    /// [`SharedPe`].
+    pub(crate) pending: u32,
+    pub(crate) events: [Private; PRIVATE],
+    pub(crate) normal: Context,
+    pub(crate) critical: Context,
+}
+
+impl<const PRIVATE: usize> Pe<PRIVATE> {
+    /// A PE that is off.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            index: usize::MAX,
+            masked: true,
+            pending: 0,
+            events: [Private::NONE; PRIVATE],
+            normal: Context::NONE,
+            critical: Context::NONE,
+        }
+    }
+
+    /// Whether a handler is running on this PE.
+    #[must_use]
+    pub const fn is_in_handler(&self) -> bool {
+        self.normal.event.is_some() || self.critical.event.is_some()
+    }
+
+    /// Whether the PE is masked (`SDEI_PE_MASK`).
+    #[must_use]
+    pub const fn is_masked(&self) -> bool {
+        self.masked
+    }
+
+    /// The context that the innermost running handler interrupted.
+    #[inline]
+    pub(crate) fn innermost(&mut self) -> Option<&mut Context> {
+        if self.critical.event.is_some() {
+            Some(&mut self.critical)
+        } else if self.normal.event.is_some() {
+            Some(&mut self.normal)
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn context(&mut self, priority: Priority) -> &mut Context {
+        match priority {
+            Priority::Normal => &mut self.normal,
+            Priority::Critical => &mut self.critical,
+        }
+    }
+}
+
+impl<const PRIVATE: usize> Default for Pe<PRIVATE> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+const REGISTERED: u32 = 1 << 0;
+const PENDING: u32 = 1 << 1;
+
+/// What other PEs may read and write of a PE. The integrator gives the dispatcher one per PE;
+/// each has a cache line of its own.
+#[derive(Debug)]
+#[repr(align(64))]
+pub struct SharedPe {
+    /// Event 0 here: [`REGISTERED`] and [`PENDING`]. One word, so that a signal can never be set
+    /// behind an unregister.
+    event0: AtomicU32,
+    /// Whether the PE is on.
+    on: AtomicBool,
+}
+
+impl SharedPe {
+    crate::sync::maybe_const_fn! {
+        /// A PE that is off.
+        #[must_use]
+        pub fn new() -> Self {
+            Self {
+                event0: AtomicU32::new(0),
+                on: AtomicBool::new(false),
+            }
+        }
+    }
+
+    /// Event 0 gets a handler here. Only the PE itself calls this.
+    pub(crate) fn register_event0(&self) {
+        // No ordering: a signaller learns nothing from the bit but that it may set the other,
+        // and what the handler needs (its entry point) only this PE ever reads.
+        self.event0.store(REGISTERED, Ordering::Relaxed);
+    }
+
+    /// Event 0 has no handler here any more, and what was pending is dropped.
+    pub(crate) fn unregister_event0(&self) {
+        // Atomic against `signal`: its compare-exchange either comes before and is dropped, or
+        // comes after, sees no registration and refuses.
+        self.event0.swap(0, Ordering::Relaxed);
+    }
+
+    /// Marks event 0 pending: `None` where it has no handler here, else whether it was not yet
+    /// pending, so that the PE must be told.
+    #[inline]
+    pub(crate) fn signal(&self) -> Option<bool> {
+        let mut seen = self.event0.load(Ordering::Relaxed);
+        loop {
+            if seen & REGISTERED == 0 {
+                return None;
+            }
+            // Release, with the acquire of `take_signal`: what the signaller stored before is
+            // visible to the handler. Written even where the bit is set already, since the
+            // handler that is going to see this signal must see these stores, too.
+            match self.event0.compare_exchange_weak(
+                seen,
+                REGISTERED | PENDING,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return Some(seen & PENDING == 0),
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    /// Takes the pending event 0, if it is. Only the PE itself calls this, with event 0
+    /// registered.
+    #[inline]
+    pub(crate) fn take_signal(&self) -> bool {
+        // The load finds what was set before the SGI that led here (the contract of
+        // `Port::notify`); a signal set later brings an SGI of its own.
+        self.event0.load(Ordering::Relaxed) & PENDING != 0 && {
+            // Acquire: see `signal`. Only this PE clears bits, so PENDING is still set.
+            self.event0.swap(REGISTERED, Ordering::Acquire);
+            true
+        }
+    }
+
+    pub(crate) fn set_on(&self, on: bool) {
+        self.on.store(on, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::SeqCst)
+    }
+}
+
+impl Default for SharedPe {
+    fn default() -> Self {
+        Self::new()
+    }
+}

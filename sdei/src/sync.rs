@@ -1,0 +1,24 @@
+//! Atomics and the lock: those of `core` and `spin`, or those of `loom` when its model checker
+//! runs the crate.
+
+#[cfg(not(loom))]
+mod real {
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    pub(crate) use spin::mutex::SpinMutex as Mutex;
+}
+
+#[cfg(not(loom))]
+pub(crate) use real::*;
+
+/// Declares constructors `const`, which those of `loom`'s types are not.
+macro_rules! maybe_const_fn {
+    ($(#[$meta:meta])* pub fn $name:ident($($args:tt)*) -> $ret:ty $body:block) => {
+        $(#[$meta])*
+        #[cfg(not(loom))]
+        pub const fn $name($($args)*) -> $ret $body
+        $(#[$meta])*
+        #[cfg(loom)]
+        pub fn $name($($args)*) -> $ret $body
+    };
+}
+pub(crate) use maybe_const_fn;
