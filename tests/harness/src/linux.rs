@@ -1,0 +1,448 @@
+//! What unmodified software is run on the image: Linux, U-Boot, and what the
+//! image must refuse.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::machine::{Machine, Qemu};
+
+/// The newest of Debian's stock kernels that the tests know.
+pub const NEWEST: &str = "7.3";
+
+/// The stock kernels of Debian that are booted, by version.
+pub const STOCK: [&str; 3] = ["6.1", "6.12", NEWEST];
+
+/// The name of the kernel with SDEI's cross-CPU NMI.
+pub const NMI: &str = "nmi";
+
+/// Lines that no healthy run shows.
+const FORBIDDEN: &[&str] = &[
+    r"BUG:",
+    r"WARNING:",
+    r"Oops",
+    r"[Cc]all [Tt]race:",
+    r"Kernel panic",
+    r"soft lockup",
+    r"hard LOCKUP",
+    r"rcu.*detected stalls",
+    r"failed to stop secondary CPUs",
+    r"CPU\d+: failed to (come online|boot)",
+    r"sdei: .*([Ff]ail|[Nn]ot supported)",
+    r"psci: failed",
+    r"undefined instruction",
+    r"bl31-test: FAILED",
+    r"bl31: cannot boot",
+];
+
+/// Lines that a run with a wedged CPU must not show.
+const FORBIDDEN_WEDGED: &[&str] = &[
+    r"BUG:",
+    r"failed to stop secondary CPUs",
+    r"sdei: .*([Ff]ail|[Nn]ot supported)",
+    r"bl31-test: FAILED",
+    r"bl31: cannot boot",
+];
+
+/// Lines that a machine with nothing to boot must not show.
+const FORBIDDEN_REFUSED: &[&str] = &[r"Linux version", r"U-Boot"];
+
+/// The files that the tests run.
+#[derive(Clone, Debug)]
+pub struct Files {
+    /// The EL3 image, as QEMU's `-bios` takes it.
+    pub firmware: PathBuf,
+    /// Kernels by name: those of [`STOCK`], and [`NMI`].
+    pub kernels: BTreeMap<String, PathBuf>,
+    /// The initramfs with the test scripts.
+    pub initramfs: PathBuf,
+    /// Debian's U-Boot for QEMU's arm64 machine.
+    pub u_boot: PathBuf,
+}
+
+/// What a test's machine is given to boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Boot {
+    /// A kernel by name, the script that its initramfs runs (none: a shell), and
+    /// further words for its command line.
+    Linux {
+        /// Key of [`Files::kernels`].
+        kernel: &'static str,
+        /// Script in the initramfs, without `.sh`.
+        script: Option<&'static str>,
+        /// Further words for the kernel's command line.
+        append: &'static str,
+    },
+    /// Debian's U-Boot, in RAM from the start.
+    UBoot,
+    /// The initramfs in the kernel's place.
+    NoImage,
+    /// Nothing at all.
+    Nothing,
+}
+
+/// One thing that a test does with its machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The console shows the pattern, after all that was matched before.
+    Expect(String),
+    /// A line is typed.
+    Type(&'static str),
+    /// QEMU ends by itself, with status 0.
+    PowerOff,
+}
+
+/// One run of a machine.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// Its name, which says what is different about it.
+    pub name: String,
+    /// What is booted.
+    pub boot: Boot,
+    /// CPU model.
+    pub cpu: &'static str,
+    /// Number of PEs.
+    pub cpus: u32,
+    /// Whether the PEs have EL2.
+    pub el2: bool,
+    /// RAM, as QEMU writes it.
+    pub memory: &'static str,
+    /// Version of the GIC.
+    pub gic: u32,
+    /// What happens; the machine is ended after the last step.
+    pub steps: Vec<Step>,
+    /// Patterns of lines that fail the test.
+    pub forbidden: &'static [&'static str],
+    /// Further arguments of QEMU.
+    pub extra: &'static [&'static str],
+    /// Whether it is also run on the oldest QEMU there is.
+    pub old_qemu: bool,
+}
+
+impl Test {
+    fn new(name: impl Into<String>, boot: Boot) -> Self {
+        Self {
+            name: name.into(),
+            boot,
+            cpu: "max",
+            cpus: 4,
+            el2: true,
+            memory: "2G",
+            gic: 3,
+            steps: Vec::new(),
+            forbidden: FORBIDDEN,
+            extra: &[],
+            old_qemu: false,
+        }
+    }
+
+    fn expect(mut self, pattern: impl Into<String>) -> Self {
+        self.steps.push(Step::Expect(pattern.into()));
+        self
+    }
+
+    fn types(mut self, line: &'static str) -> Self {
+        self.steps.push(Step::Type(line));
+        self
+    }
+
+    fn power_off(mut self) -> Self {
+        self.steps.push(Step::PowerOff);
+        self
+    }
+
+    /// The machine of this test.
+    ///
+    /// # Errors
+    ///
+    /// Names the kernel that is not among `files`.
+    pub fn machine(&self, qemu: &Qemu, files: &Files) -> Result<Machine, String> {
+        let mut machine = Machine::new(qemu, &files.firmware);
+        machine.cpu = self.cpu.into();
+        machine.cpus = self.cpus;
+        machine.el2 = self.el2;
+        machine.memory = self.memory.into();
+        machine.gic = self.gic;
+        machine.extra = self.extra.iter().map(ToString::to_string).collect();
+        match &self.boot {
+            Boot::Linux {
+                kernel,
+                script,
+                append,
+            } => {
+                let image = files
+                    .kernels
+                    .get(*kernel)
+                    .ok_or_else(|| format!("there is no kernel {kernel}"))?;
+                machine.kernel = Some(image.clone());
+                machine.initrd = Some(files.initramfs.clone());
+                machine.append = Some(command_line(kernel, *script, append));
+            }
+            Boot::UBoot => {
+                machine.preload = Some((files.u_boot.clone(), 0x6000_0000));
+                machine.options = vec![("bl33".into(), "0x60000000".into())];
+            }
+            Boot::NoImage => machine.kernel = Some(files.initramfs.clone()),
+            Boot::Nothing => {}
+        }
+        Ok(machine)
+    }
+}
+
+/// The command line for `kernel` when its initramfs runs `script`.
+///
+/// The NMI kernel's own test of PSCI takes a while at boot: it is left out unless
+/// `append` mentions it.
+pub fn command_line(kernel: &str, script: Option<&str>, append: &str) -> String {
+    let mut words = vec!["console=ttyAMA0".to_owned()];
+    if let Some(script) = script {
+        words.push("earlycon".into());
+        words.push(format!("bl31.test={script}"));
+    }
+    if kernel == NMI && !append.contains("psci_checker") {
+        words.push("initcall_blacklist=psci_checker".into());
+    }
+    if !append.is_empty() {
+        words.push(append.into());
+    }
+    words.join(" ")
+}
+
+/// What the console shows when a kernel on `cpus` PEs has found PSCI and SDEI.
+fn detected(test: Test) -> Test {
+    let cpus = test.cpus;
+    let test = test
+        .expect(r"psci: PSCIv1\.\d detected in firmware")
+        .expect(format!("smp: Brought up 1 node, {cpus} CPU"));
+    test.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
+}
+
+fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut Test)) -> Test {
+    let boot = Boot::Linux {
+        kernel,
+        script: Some("boot"),
+        append: "",
+    };
+    let mut test = Test::new(name, boot);
+    change(&mut test);
+    let cpus = test.cpus;
+    detected(test)
+        .expect(format!("bl31-test: ran on {cpus} CPUs"))
+        .expect("reboot: Power down")
+        .power_off()
+}
+
+fn scripted(name: &str, kernel: &'static str, script: &'static str, cpus: u32) -> Test {
+    let append = match script {
+        // Ends the run, through one more call of the firmware.
+        "panic" => "panic=1",
+        _ => "",
+    };
+    let boot = Boot::Linux {
+        kernel,
+        script: Some(script),
+        append,
+    };
+    let mut test = Test::new(name, boot);
+    test.cpus = cpus;
+    test
+}
+
+/// All the tests, in the order in which they are run.
+pub fn tests() -> Vec<Test> {
+    let mut tests = Vec::new();
+    for kernel in STOCK {
+        for cpus in [1, 4, 8] {
+            tests.push(boots(
+                format!("boot {kernel}, {cpus} CPUs"),
+                kernel,
+                |test| {
+                    test.cpus = cpus;
+                    test.old_qemu = cpus == 4;
+                },
+            ));
+        }
+    }
+    for cpu in ["neoverse-n1", "cortex-a76"] {
+        tests.push(boots(format!("boot {NEWEST}, {cpu}"), NEWEST, |test| {
+            test.cpu = cpu;
+        }));
+    }
+    for cpu in ["cortex-a57", "max"] {
+        let name = format!("boot {NEWEST}, {cpu} without EL2");
+        tests.push(boots(name, NEWEST, |test| {
+            test.cpu = cpu;
+            test.el2 = false;
+        }));
+    }
+    tests.extend(stock());
+    tests.extend(nmi());
+    tests.extend(others());
+    tests
+}
+
+/// Hotplug, reboot and a shell, on a stock kernel.
+fn stock() -> Vec<Test> {
+    let hotplug = |name, cpus| {
+        detected(scripted(name, NEWEST, "hotplug", cpus))
+            .expect("bl31-test: round 20$")
+            .expect("reboot: Power down")
+            .power_off()
+    };
+    let reboot = Test::new(
+        "reboot",
+        Boot::Linux {
+            kernel: NEWEST,
+            script: Some("reboot"),
+            append: "",
+        },
+    );
+    let reboot = detected(reboot.expect("^bl31 "))
+        .expect("bl31-test: rebooting")
+        .expect("^bl31 ");
+    let shell = Test::new(
+        "shell",
+        Boot::Linux {
+            kernel: NEWEST,
+            script: None,
+            append: "",
+        },
+    );
+    vec![
+        hotplug("hotplug, 4 CPUs", 4),
+        hotplug("hotplug, 8 CPUs", 8),
+        detected(reboot).expect("bl31-test: rebooting"),
+        detected(shell)
+            .expect("bl31:/# ")
+            .types("echo $((6 * 7)) CPUs")
+            .expect("^42 CPUs$")
+            .types("exit")
+            .expect("reboot: Power down")
+            .power_off(),
+    ]
+}
+
+/// The kernel that reaches wedged CPUs through event 0.
+fn nmi() -> Vec<Test> {
+    let mut tests = Vec::new();
+    let using = |test| detected(test).expect("sdei_nmi: using SDEI cross-CPU NMI");
+    for (cpus, el2) in [(4, true), (8, true), (4, false)] {
+        let where_ = if el2 { "" } else { " without EL2" };
+        let name = format!("NMI: backtrace of a wedged CPU, {cpus} CPUs{where_}");
+        let mut test = scripted(&name, NMI, "backtrace", cpus);
+        test.el2 = el2;
+        test.forbidden = FORBIDDEN_WEDGED;
+        test.old_qemu = cpus == 4 && el2;
+        tests.push(
+            using(test)
+                .expect("bl31-test: wedged")
+                .expect("NMI backtrace for cpu 1\\b")
+                .expect(r"pstate: \w+ \(.*daIF|pstate: \w+ \(.*DAIF")
+                .expect(r"pc : lkdtm_HARDLOCKUP\+0x")
+                .expect("bl31-test: backtraces done"),
+        );
+    }
+    for cpus in [4, 8] {
+        let name = format!("NMI: panic stops a wedged CPU, {cpus} CPUs");
+        let mut test = scripted(&name, NMI, "panic", cpus);
+        test.forbidden = FORBIDDEN_WEDGED;
+        test.extra = &["-no-reboot"];
+        tests.push(
+            using(test)
+                .expect("bl31-test: panicking")
+                .expect("Kernel panic - not syncing: sysrq triggered crash")
+                .expect("SMP: stopping secondary CPUs")
+                .expect("SMP: retry stop with SDEI NMI for CPUs 1$")
+                .expect("Rebooting in 1 seconds")
+                .power_off(),
+        );
+    }
+    for cpus in [4, 8] {
+        let boot = Boot::Linux {
+            kernel: NMI,
+            script: Some("boot"),
+            append: "bl31.psci_checker",
+        };
+        let mut test = Test::new(format!("PSCI checker, {cpus} CPUs"), boot);
+        test.cpus = cpus;
+        tests.push(
+            using(test)
+                .expect("psci_checker: PSCI checker started using")
+                .expect("psci_checker: Hotplug tests passed OK")
+                .expect("bl31-test: ran on")
+                .power_off(),
+        );
+    }
+    let mut hotplug = scripted("NMI: hotplug, 4 CPUs", NMI, "hotplug", 4);
+    hotplug.forbidden = FORBIDDEN;
+    tests.push(using(hotplug).expect("bl31-test: round 20$").power_off());
+    tests
+}
+
+/// U-Boot, and machines that cannot boot.
+fn others() -> Vec<Test> {
+    let u_boot = |name: &str, el2| {
+        let mut test = Test::new(name, Boot::UBoot);
+        test.el2 = el2;
+        test.expect(r"^U-Boot 20\d\d")
+            .expect("Hit any key")
+            .types("")
+            .expect("^=> ")
+            .types("echo $cpu is $arch")
+            .expect("^armv8 is arm")
+            .types("poweroff")
+            .power_off()
+    };
+    let refused = |name: &str, boot, change: fn(&mut Test)| {
+        let mut test = Test::new(name, boot);
+        test.forbidden = FORBIDDEN_REFUSED;
+        change(&mut test);
+        test.expect("^bl31: cannot boot: .+$")
+    };
+    let linux = Boot::Linux {
+        kernel: NEWEST,
+        script: Some("boot"),
+        append: "",
+    };
+    vec![
+        u_boot("U-Boot", true),
+        u_boot("U-Boot without EL2", false),
+        refused("refused: nothing to boot", Boot::Nothing, |_| {}),
+        refused("refused: no arm64 Image", Boot::NoImage, |_| {}),
+        refused("refused: too little RAM", linux.clone(), |test| {
+            test.memory = "32M";
+        }),
+        refused("refused: no GICv3", linux, |test| test.gic = 2),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique() {
+        let tests = tests();
+        let names: BTreeSet<_> = tests.iter().map(|test| &test.name).collect();
+        assert_eq!(names.len(), tests.len());
+    }
+
+    #[test]
+    fn patterns_compile() {
+        for test in tests() {
+            for step in test.steps {
+                if let Step::Expect(pattern) = step {
+                    regex::bytes::Regex::new(&pattern).unwrap();
+                }
+            }
+            regex::bytes::RegexSet::new(test.forbidden).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_checker_runs_only_where_it_is_asked_for() {
+        assert!(command_line(NMI, Some("boot"), "").contains("initcall_blacklist"));
+        assert!(!command_line(NMI, Some("boot"), "psci_checker").contains("initcall_blacklist"));
+        assert!(!command_line(NEWEST, None, "").contains("initcall_blacklist"));
+    }
+}

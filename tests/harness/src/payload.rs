@@ -1,0 +1,128 @@
+//! The bare-metal BL33 that asks the real image questions: on which machines it
+//! runs, and what it says.
+
+use std::path::Path;
+
+use regex::Regex;
+
+use crate::machine::{Machine, Qemu};
+use crate::session::{Failure, Session};
+use crate::tally::Tally;
+
+/// Lines that no run of the payload shows.
+const FORBIDDEN: &[&str] = &["bl31: cannot boot"];
+
+/// One machine on which the payload runs.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Its name, which says what is different about it.
+    pub name: String,
+    /// Number of PEs.
+    pub cpus: u32,
+    /// Whether the PEs have EL2.
+    pub el2: bool,
+    /// Whether it is also run on the oldest QEMU there is.
+    pub old_qemu: bool,
+}
+
+/// With EL2 and without, on 1, 2, 4 and 8 PEs.
+pub fn runs() -> Vec<Run> {
+    let mut runs = Vec::new();
+    for el2 in [true, false] {
+        for cpus in [1, 2, 4, 8] {
+            let where_ = if el2 { "EL2" } else { "no EL2" };
+            runs.push(Run {
+                name: format!("payload, {cpus} PEs, {where_}"),
+                cpus,
+                el2,
+                old_qemu: cpus == 4 && el2,
+            });
+        }
+    }
+    runs
+}
+
+impl Run {
+    /// The machine of this run. `append` is the payload's command line.
+    pub fn machine(&self, qemu: &Qemu, firmware: &Path, payload: &Path, append: &str) -> Machine {
+        let mut machine = Machine::new(qemu, firmware);
+        machine.cpus = self.cpus;
+        machine.el2 = self.el2;
+        machine.kernel = Some(payload.to_owned());
+        if !append.is_empty() {
+            machine.append = Some(append.into());
+        }
+        machine
+    }
+}
+
+/// What one run of the payload came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// How many of its tests passed and failed.
+    pub tally: Tally,
+    /// Each failed test, as `NAME: why`.
+    pub failures: Vec<String>,
+}
+
+/// Runs the payload on `machine` to its end.
+///
+/// # Errors
+///
+/// When it does not come to an end, or does not power the machine off.
+pub fn run(machine: &Machine, name: &str, logs: &Path) -> Result<(Verdict, Session), Failure> {
+    let mut session = Session::start(machine, name, logs, FORBIDDEN)?;
+    let last = session.expect(r"^payload: \d+ passed, \d+ failed$")?;
+    session.power_off()?;
+    let verdict = verdict(&session.text());
+    let counted = format!("payload: {}", verdict.tally);
+    if counted == last {
+        Ok((verdict, session))
+    } else {
+        Err(session.failure(format!(
+            "the payload's lines add up to '{counted}', but it says '{last}'"
+        )))
+    }
+}
+
+fn verdict(text: &str) -> Verdict {
+    let mut verdict = Verdict::default();
+    for line in text.lines() {
+        if line.starts_with("ok ") {
+            verdict.tally += Tally::PASSED;
+        } else if let Some(failure) = line.strip_prefix("not ok ") {
+            verdict.tally += Tally::FAILED;
+            verdict.failures.push(failure.to_owned());
+        }
+    }
+    verdict
+}
+
+/// The `bench KEY COUNT` lines in what the payload printed.
+pub fn bench(text: &str) -> Vec<(String, u64)> {
+    let line = Regex::new(r"(?m)^bench (\S+) (\d+)$").expect("a constant");
+    line.captures_iter(text)
+        .filter_map(|captures| Some((captures[1].to_owned(), captures[2].parse().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_counted() {
+        let verdict = verdict("ok a\nnot ok b: was 3\nok c\nsomething\n");
+        assert_eq!(verdict.tally.to_string(), "2 passed, 1 failed");
+        assert_eq!(verdict.failures, ["b: was 3"]);
+    }
+
+    #[test]
+    fn figures_are_read() {
+        let text = "bench smccc_version 58\nok x\nbench broadcast 640\nbench bad x\n";
+        assert_eq!(
+            bench(text),
+            [("smccc_version".into(), 58), ("broadcast".into(), 640)]
+        );
+    }
+}

@@ -1,0 +1,6 @@
+# Wedges CPU 1 and asks for everybody's backtrace.
+. /wedge.sh
+wedge
+echo "bl31-test: wedged"
+backtraces || exit 1
+echo "bl31-test: backtraces done"

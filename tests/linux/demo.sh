@@ -1,0 +1,11 @@
+# What `cargo xtask demo` shows. The lines that begin with `bl31-demo:` are its
+# cues.
+. /wedge.sh
+echo "bl31-demo: booted"
+wedge
+echo "bl31-demo: wedged"
+backtraces || exit 1
+echo "bl31-demo: backtraces done"
+sleep 1
+echo "bl31-demo: panicking"
+echo c > /proc/sysrq-trigger

@@ -1,0 +1,6 @@
+# Wedges CPU 1, then panics: the panicking CPU must be able to stop it.
+. /wedge.sh
+wedge
+backtraces || exit 1
+echo "bl31-test: panicking"
+echo c > /proc/sysrq-trigger
