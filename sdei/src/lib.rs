@@ -11,6 +11,7 @@ mod handler;
 mod pe;
 mod port;
 pub mod pstate;
+mod shared;
 mod sync;
 
 pub use call::Call;

@@ -1,6 +1,6 @@
 //! What the dispatcher asks of the hardware.
 
-use crate::pstate::Client;
+use crate::pstate::{Client, ClientEl};
 
 /// The world that an interrupt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +41,10 @@ pub trait Port {
     /// PE's acknowledge of the SGI and its call of `signalled`. The SGI is Group 0, targets EL3
     /// and may not be masked by the Normal world.
     fn notify(&self, pe: usize);
+
+    /// The client EL: EL2 where it is implemented, else EL1. Asked in every call, so it should
+    /// be a constant or one load.
+    fn client_el(&self) -> ClientEl;
 
     /// The client EL and what of this PE's state decides how a handler is entered.
     fn client(&self) -> Client;

@@ -3,7 +3,7 @@
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
     pub(crate) use spin::mutex::SpinMutex as Mutex;
 }
 

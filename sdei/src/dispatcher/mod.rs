@@ -1,28 +1,91 @@
 //! The dispatcher: one entry point per reason for which a PE enters EL3.
 
+mod bind;
+mod deliver;
+mod power;
+mod private;
+mod query;
+mod shared;
+
 use crate::{
     Error, Frame, Pe, Port, SharedPe,
     call::{self, Call},
     event::{Events, Slot},
+    shared::{Bindings, Shared},
+    sync::{AtomicU32, Mutex, maybe_const_fn},
 };
+
+/// What `SDEI_EVENT_REGISTER` asks for, its own arguments checked.
+#[derive(Clone, Copy)]
+struct Registration {
+    entry: u64,
+    argument: u64,
+    relative: bool,
+    to_pe: bool,
+    affinity: u64,
+}
+
+impl Registration {
+    /// The entry point is a virtual address of the client's, or an offset to one, so nothing but
+    /// its alignment can be checked.
+    fn check(entry: u64, argument: u64, flags: u64, affinity: u64) -> Result<Self, Error> {
+        use call::flags::{ALL, RELATIVE, ROUTE_TO_PE};
+        if !is_code_address(entry) || flags & !ALL != 0 {
+            return Err(Error::InvalidParameters);
+        }
+        Ok(Self {
+            entry,
+            argument,
+            relative: flags & RELATIVE != 0,
+            to_pe: flags & ROUTE_TO_PE != 0,
+            affinity,
+        })
+    }
+}
+
+/// Whether the client can have an instruction there.
+const fn is_code_address(address: u64) -> bool {
+    address != 0 && address & 3 == 0
+}
 
 /// The dispatcher of a system: `PRIVATE` private and `SHARED` shared events on any number of PEs.
 ///
 /// It is shared by all PEs and needs no lock around it. Each entry point is called in EL3 with
 /// every exception masked, on the PE whose [`Pe`] and whose frame it is given.
+///
+/// # Locks
+///
+/// Event 0 takes none. A shared event has one of its own, and so have the bindings; who needs
+/// both takes the bindings' first, and who needs several events' takes them by rising index. No
+/// lock is held when an entry point returns, and EL3 is not interrupted, so none is ever waited
+/// for longer than another PE needs for its call.
 #[derive(Debug)]
 pub struct Dispatcher<'a, P, const PRIVATE: usize, const SHARED: usize> {
     events: Events<PRIVATE, SHARED>,
     pes: &'a [SharedPe],
     port: P,
+    shared: [Mutex<Shared>; SHARED],
+    bindings: Mutex<Bindings<PRIVATE, SHARED>>,
+    /// Bit per shared event that is pending: what a PE looks at before it takes any lock. A bit
+    /// changes only under its event's lock.
+    waiting: AtomicU32,
 }
 
 impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, PRIVATE, SHARED> {
-    /// A dispatcher of a platform's events for as many PEs as `pes` has elements, all of them
-    /// off. PEs are named by their index in `pes`.
-    #[must_use]
-    pub const fn new(events: Events<PRIVATE, SHARED>, pes: &'a [SharedPe], port: P) -> Self {
-        Self { events, pes, port }
+    maybe_const_fn! {
+        /// A dispatcher of a platform's events for as many PEs as `pes` has elements, all of them
+        /// off. PEs are named by their index in `pes`.
+        #[must_use]
+        pub fn new(events: Events<PRIVATE, SHARED>, pes: &'a [SharedPe], port: P) -> Self {
+            Self {
+                events,
+                pes,
+                port,
+                shared: [const { Mutex::new(Shared::NONE) }; SHARED],
+                bindings: Mutex::new(Bindings::NONE),
+                waiting: AtomicU32::new(0),
+            }
+        }
     }
 
     /// The port, for the integrator's own use.
@@ -37,25 +100,126 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// is dispatched on the way out of it.
     ///
     /// The call must come from the Non-secure client EL; from another EL it answers
-    /// [`Error::NotSupported`] and changes nothing.
+    /// [`Error::NotSupported`] and changes nothing, and so does a number that is no call.
     #[inline]
     pub fn call(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
-        let _ = (pe, frame, &self.events, self.pes);
+        let [function, a1, a2, a3, a4, a5, ..] = *frame.x();
+        // The function ID is w0; the upper half is not part of it.
+        let function = function as u32;
+        let (Ok(call), Some(here)) = (
+            Call::decode(function, &[a1, a2, a3, a4, a5]),
+            self.pes.get(pe.index),
+        ) else {
+            frame.x_mut()[0] = call::not_supported(function);
+            return;
+        };
+        if !self.port.client_el().is(frame.pstate()) {
+            frame.x_mut()[0] = Error::NotSupported.code();
+            return;
+        }
+
+        let answer = match call {
+            Call::Version => Ok(call::VERSION),
+            Call::EventStatus { event } => self.status(pe, event),
+            Call::EventContext { index } => query::context(pe, index),
+            Call::EventGetInfo { event, info } => self.get_info(event, info),
+            Call::Features { feature } => self.features(feature),
+
+            Call::EventSignal { event, affinity } => {
+                let signalled = self.signal(pe, event, affinity);
+                return self.answer_and_dispatch(pe, here, frame, signalled);
+            }
+            Call::EventComplete => match self.complete(pe, here, frame) {
+                Ok(()) => return,
+                Err(error) => Err(error),
+            },
+            Call::EventCompleteAndResume { address } => {
+                match self.complete_and_resume(pe, here, frame, address) {
+                    Ok(()) => return,
+                    Err(error) => Err(error),
+                }
+            }
+            Call::PeMask => {
+                let was_masked = core::mem::replace(&mut pe.masked, true);
+                Ok(u64::from(!was_masked))
+            }
+            Call::PeUnmask => {
+                pe.masked = false;
+                return self.answer_and_dispatch(pe, here, frame, Ok(0));
+            }
+
+            Call::EventRegister {
+                event,
+                entry,
+                argument,
+                flags,
+                affinity,
+            } => self.slot(event).and_then(|slot| {
+                let registration = Registration::check(entry, argument, flags, affinity)?;
+                match slot {
+                    Slot::Private(i) => self.register_private(pe, here, i, registration),
+                    Slot::Shared(i) => self.register_shared(pe, i, registration),
+                }
+            }),
+            Call::EventEnable { event } => match self.slot(event) {
+                Ok(Slot::Private(i)) => {
+                    let enabled = self.enable_private(pe, i);
+                    return self.answer_and_dispatch(pe, here, frame, enabled);
+                }
+                Ok(Slot::Shared(i)) => {
+                    let enabled = self.enable_shared(i);
+                    self.answer_and_dispatch(pe, here, frame, enabled);
+                    return self.pass_on(pe.index, i);
+                }
+                Err(error) => Err(error),
+            },
+            Call::EventDisable { event } => self.slot(event).and_then(|slot| match slot {
+                Slot::Private(i) => self.disable_private(pe, i),
+                Slot::Shared(i) => self.disable_shared(i),
+            }),
+            Call::EventUnregister { event } => self.slot(event).and_then(|slot| match slot {
+                Slot::Private(i) => self.unregister_private(pe, here, i),
+                Slot::Shared(i) => self.unregister_shared(i),
+            }),
+            Call::EventRoutingSet {
+                event,
+                mode,
+                affinity,
+            } => self.routing_set(pe, event, mode, affinity),
+            Call::InterruptBind { intid } => self.bind(intid),
+            Call::InterruptRelease { event } => self.release(event),
+            Call::PrivateReset => self.private_reset(pe, here),
+            Call::SharedReset => self.shared_reset(),
+        };
+        frame.x_mut()[0] = answer.unwrap_or_else(Error::code);
     }
 
     /// The SGI of [`Port::notify`] was acknowledged and ended on this PE: dispatches what is
     /// pending and eligible. Harmless when nothing is.
     #[inline]
     pub fn signalled(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
-        let _ = (pe, frame);
+        if let Some(here) = self.pes.get(pe.index) {
+            self.dispatch(pe, here, frame);
+        }
     }
 
     /// An interrupt was acknowledged on this PE and its priority dropped. Answers whether it is
     /// an event's; if not, it has not been deactivated and is the integrator's to deal with.
     #[must_use]
     pub fn interrupt(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame, intid: u32) -> bool {
-        let _ = (pe, frame, intid);
-        false
+        let Some(here) = self.pes.get(pe.index) else {
+            return false;
+        };
+        if self.interrupt_private(pe, intid) {
+            self.dispatch(pe, here, frame);
+            true
+        } else if let Some(i) = self.interrupt_shared(intid) {
+            self.dispatch(pe, here, frame);
+            self.pass_on(pe.index, i);
+            true
+        } else {
+            false
+        }
     }
 
     /// Raises an explicit event from EL3 code on this PE, the frame's context being interrupted:
@@ -72,40 +236,43 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         frame: &mut impl Frame,
         event: i32,
     ) -> Result<(), Error> {
-        let _ = (pe, frame, event);
-        Err(Error::InvalidParameters)
-    }
-
-    /// This PE, number `index`, was turned on (or is the one that booted): nothing is registered
-    /// or pending here, and it is masked. To be called before it enters the Normal world.
-    pub fn pe_on(&self, pe: &mut Pe<PRIVATE>, index: usize) {
-        let _ = (pe, index);
-    }
-
-    /// This PE is on its way off (`CPU_OFF`), perhaps from inside a handler, which is abandoned:
-    /// unregisters its private events, gives their interrupts back, drops what is pending for
-    /// them and routes RM_ANY events to another PE.
-    pub fn pe_off(&self, pe: &mut Pe<PRIVATE>) {
-        let _ = pe;
-    }
-
-    /// This PE is about to be suspended with its context lost (`CPU_SUSPEND` to a power-down
-    /// state, `SYSTEM_SUSPEND`). Nothing changes; registrations survive, and so does what is
-    /// pending. Standby needs no call.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Denied`] from inside a handler.
-    pub fn pe_suspend(&self, pe: &Pe<PRIVATE>) -> Result<(), Error> {
-        if pe.is_in_handler() {
-            Err(Error::Denied)
-        } else {
-            Ok(())
+        let here = self.pes.get(pe.index).ok_or(Error::Denied)?;
+        match self.slot(event)? {
+            Slot::Private(i) => {
+                self.raise_private(pe, i)?;
+                self.dispatch(pe, here, frame);
+            }
+            Slot::Shared(i) => {
+                self.raise_shared(i)?;
+                self.dispatch(pe, here, frame);
+                self.pass_on(pe.index, i);
+            }
         }
+        Ok(())
     }
 
-    /// This PE woke from a power-down: it is masked.
-    pub fn pe_resume(&self, pe: &mut Pe<PRIVATE>) {
-        pe.masked = true;
+    /// Where the event is.
+    #[inline]
+    fn slot(&self, event: i32) -> Result<Slot, Error> {
+        self.events.find(event).ok_or(Error::InvalidParameters)
+    }
+
+    /// Writes the answer of a call that can remove a blocker, then dispatches, so that the
+    /// interrupted context has the answer in it.
+    #[inline]
+    fn answer_and_dispatch(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+        answer: Result<u64, Error>,
+    ) {
+        match answer {
+            Ok(value) => {
+                frame.x_mut()[0] = value;
+                self.dispatch(pe, here, frame);
+            }
+            Err(error) => frame.x_mut()[0] = error.code(),
+        }
     }
 }

@@ -1,0 +1,230 @@
+//! Signals, dispatch and completion (DEN0054 4.3, 5.1.5 to 5.1.7, 5.1.16).
+
+use super::{Dispatcher, is_code_address};
+use crate::{
+    Error, Frame, Pe, Port, Priority, SharedPe, context::Context, event::Slot, handler::Handler,
+    pe::Private, pstate, sync::Ordering,
+};
+
+/// What a handler is entered with.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) slot: Slot,
+    pub(super) number: i32,
+    pub(super) address: u64,
+    pub(super) relative: bool,
+    pub(super) argument: u64,
+}
+
+impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+    /// `SDEI_EVENT_SIGNAL`.
+    #[inline]
+    pub(super) fn signal(&self, pe: &Pe<PRIVATE>, event: i32, affinity: u64) -> Result<u64, Error> {
+        if event != 0 {
+            return Err(Error::InvalidParameters);
+        }
+        let index = self
+            .port
+            .pe_index(affinity)
+            .ok_or(Error::InvalidParameters)?;
+        let target = self.pes.get(index).ok_or(Error::InvalidParameters)?;
+        let is_new = target.signal().ok_or(Error::InvalidParameters)?;
+        // A signal to this PE is dispatched on the way out of the call, and one that was pending
+        // already has brought its SGI.
+        if is_new && index != pe.index {
+            self.port.notify(index);
+        }
+        Ok(0)
+    }
+
+    /// Dispatches the most urgent event that is pending and eligible here, if there is one.
+    /// To be called wherever a blocker went away.
+    #[inline]
+    pub(super) fn dispatch(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+        if pe.masked || pe.critical.event.is_some() {
+            return;
+        }
+        // Acquire, with the release in `set_waiting`: a bit seen means that its event is seen
+        // pending, too, and what is set later brings an SGI.
+        let others = (pe.pending | self.waiting.load(Ordering::Acquire)) != 0;
+        if others && self.dispatch_other(pe, frame, Priority::Critical) {
+            return;
+        }
+        if pe.normal.event.is_some() {
+            return;
+        }
+        let Private {
+            handler,
+            entry,
+            relative,
+            argument,
+            ..
+        } = pe.events[0];
+        if let Some(running) = handler.dispatch()
+            && here.take_signal()
+        {
+            pe.events[0].handler = running;
+            self.enter(
+                &mut pe.normal,
+                frame,
+                Entry {
+                    slot: Slot::Private(0),
+                    number: 0,
+                    address: entry,
+                    relative,
+                    argument,
+                },
+            );
+        } else if others {
+            self.dispatch_other(pe, frame, Priority::Normal);
+        }
+    }
+
+    /// Dispatches a pending event of this priority other than event 0, private ones first.
+    #[cold]
+    fn dispatch_other(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        frame: &mut impl Frame,
+        priority: Priority,
+    ) -> bool {
+        let of_priority = |critical: u32| match priority {
+            Priority::Critical => critical,
+            Priority::Normal => !critical,
+        };
+        let private = bits(pe.pending & of_priority(self.events.critical_private))
+            .find_map(|i| self.take_private(pe, i));
+        let entry = private.or_else(|| {
+            let waiting = self.waiting.load(Ordering::Acquire);
+            bits(waiting & of_priority(self.events.critical_shared))
+                .find_map(|i| self.take_shared(pe.index, i))
+        });
+        let Some(entry) = entry else {
+            return false;
+        };
+        self.enter(pe.context(priority), frame, entry);
+        true
+    }
+
+    /// Puts the interrupted context aside and makes the frame enter the handler.
+    #[inline]
+    fn enter(&self, context: &mut Context, frame: &mut impl Frame, entry: Entry) {
+        context.save(frame, entry.slot);
+        let address = if entry.relative {
+            self.port.vbar().wrapping_add(entry.address)
+        } else {
+            entry.address
+        };
+        // x4..x17 stay as they are: the client's own.
+        let x = frame.x_mut();
+        x[0] = u64::from(entry.number.cast_unsigned());
+        x[1] = entry.argument;
+        x[2] = context.pc;
+        x[3] = context.pstate;
+        frame.set_return(address, pstate::entry(context.pstate, &self.port.client()));
+    }
+
+    /// `SDEI_EVENT_COMPLETE`.
+    #[inline]
+    pub(super) fn complete(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+    ) -> Result<(), Error> {
+        let context = pe.innermost().ok_or(Error::Denied)?;
+        let event = context.event.take();
+        *frame.x_mut() = context.x;
+        frame.set_return(context.pc, context.pstate);
+        self.finish(pe, here, frame, event);
+        Ok(())
+    }
+
+    /// `SDEI_EVENT_COMPLETE_AND_RESUME`.
+    pub(super) fn complete_and_resume(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+        address: u64,
+    ) -> Result<(), Error> {
+        let context = pe.innermost().ok_or(Error::Denied)?;
+        if !is_code_address(address) {
+            return Err(Error::InvalidParameters);
+        }
+        let event = context.event.take();
+        *frame.x_mut() = context.x;
+        self.port.take_exception(context.pc, context.pstate);
+        frame.set_return(address, pstate::entry(context.pstate, &self.port.client()));
+        self.finish(pe, here, frame, event);
+        Ok(())
+    }
+
+    /// The handler of `event` has completed on this PE, and the frame is what it interrupted.
+    #[inline]
+    fn finish(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+        event: Option<Slot>,
+    ) {
+        match event {
+            Some(Slot::Private(0)) => {
+                pe.events[0].handler = pe.events[0].handler.complete();
+                self.dispatch(pe, here, frame);
+            }
+            Some(slot) => self.finish_other(pe, here, frame, slot),
+            None => {}
+        }
+    }
+
+    #[cold]
+    fn finish_other(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+        slot: Slot,
+    ) {
+        match slot {
+            Slot::Private(i) => {
+                self.end_private(pe, i);
+                self.dispatch(pe, here, frame);
+            }
+            Slot::Shared(i) => {
+                self.end_shared(i);
+                self.dispatch(pe, here, frame);
+                self.pass_on(pe.index, i);
+            }
+        }
+    }
+
+    /// Abandons the running handlers of this PE: they end as if they had completed, but nothing
+    /// is resumed.
+    pub(super) fn abandon(&self, pe: &mut Pe<PRIVATE>) {
+        for priority in [Priority::Critical, Priority::Normal] {
+            match pe.context(priority).event.take() {
+                Some(Slot::Private(0)) => {
+                    pe.events[0].handler = pe.events[0].handler.complete();
+                }
+                Some(Slot::Private(i)) => self.end_private(pe, i),
+                Some(Slot::Shared(i)) => {
+                    self.end_shared(i);
+                    self.pass_on(pe.index, i);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// The numbers of the bits that are set.
+pub(super) fn bits(set: u32) -> impl Iterator<Item = usize> {
+    (0..32).filter(move |i| set & (1 << i) != 0)
+}
+
+/// Whether a handler is in the one state from which it is dispatched.
+pub(super) fn is_ready(handler: Handler) -> bool {
+    handler.dispatch().is_some()
+}

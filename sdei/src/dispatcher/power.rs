@@ -1,0 +1,62 @@
+//! Where PSCI meets the dispatcher (DEN0054 4.5): a PE comes on, goes off, sleeps.
+
+use super::Dispatcher;
+use crate::{
+    Error, Pe, Port,
+    sync::{Ordering, fence},
+};
+
+impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+    /// This PE, number `index`, was turned on (or is the one that booted): nothing is registered
+    /// or pending here, and it is masked. To be called before it enters the Normal world.
+    ///
+    /// A PE without a number in the dispatcher (`index` beyond the slice given to
+    /// [`Dispatcher::new`]) gets [`Error::NotSupported`] from each call.
+    pub fn pe_on(&self, pe: &mut Pe<PRIVATE>, index: usize) {
+        // A PE that was reset without going off first has things to leave.
+        self.pe_off(pe);
+        let Some(here) = self.pes.get(index) else {
+            return;
+        };
+        pe.index = index;
+        here.set_on(true);
+        // See `pass_on`.
+        fence(Ordering::SeqCst);
+    }
+
+    /// This PE is on its way off (`CPU_OFF`), perhaps from inside a handler, which is abandoned:
+    /// unregisters its private events, gives their interrupts back, drops what is pending for
+    /// them and sends the interrupts of RM_ANY events to another PE. Shared events of RM_PE stay
+    /// as they are and wait for the PE, or for another routing.
+    pub fn pe_off(&self, pe: &mut Pe<PRIVATE>) {
+        let Some(here) = self.pes.get(pe.index) else {
+            return;
+        };
+        here.set_on(false);
+        pe.masked = true;
+        self.abandon(pe);
+        self.unregister_all_private(pe, here);
+        self.leave_routes(pe.index);
+        pe.index = usize::MAX;
+    }
+
+    /// This PE is about to be suspended with its context lost (`CPU_SUSPEND` to a power-down
+    /// state, `SYSTEM_SUSPEND`). Nothing changes; registrations survive, and so does what is
+    /// pending. Standby needs no call.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] from inside a handler.
+    pub fn pe_suspend(&self, pe: &Pe<PRIVATE>) -> Result<(), Error> {
+        if pe.is_in_handler() {
+            Err(Error::Denied)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// This PE woke from a power-down: it is masked.
+    pub fn pe_resume(&self, pe: &mut Pe<PRIVATE>) {
+        pe.masked = true;
+    }
+}

@@ -1,0 +1,83 @@
+//! What the dispatcher keeps per shared event, and of bindings.
+
+use crate::handler::Handler;
+
+/// Where a shared event may be delivered (DEN0054 4.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Routing {
+    /// RM_ANY: on any PE that can take it.
+    Any,
+    /// RM_PE: on this PE.
+    Pe { index: usize, affinity: u64 },
+}
+
+impl Routing {
+    pub(crate) fn allows(self, pe: usize) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Pe { index, .. } => index == pe,
+        }
+    }
+
+    /// Where to send the interrupt: the target, or with RM_ANY the given PE.
+    pub(crate) fn target(self, or: usize) -> usize {
+        match self {
+            Self::Any => or,
+            Self::Pe { index, .. } => index,
+        }
+    }
+}
+
+/// A shared event's handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Shared {
+    pub(crate) handler: Handler,
+    pub(crate) relative: bool,
+    /// It has occurred and not been dispatched.
+    pub(crate) pending: bool,
+    /// The event's interrupt while a handler is registered; 0 where it has none.
+    pub(crate) intid: u32,
+    pub(crate) entry: u64,
+    pub(crate) argument: u64,
+    pub(crate) routing: Routing,
+    /// The PE that the interrupt is sent to: the target of RM_PE, and with RM_ANY some PE that is
+    /// on and that passes on what it can't take.
+    pub(crate) route: usize,
+}
+
+impl Shared {
+    pub(crate) const NONE: Self = Self {
+        handler: Handler::Unregistered,
+        relative: false,
+        pending: false,
+        intid: 0,
+        entry: 0,
+        argument: 0,
+        routing: Routing::Any,
+        route: 0,
+    };
+}
+
+/// A private dynamic slot's interrupt, the same on all PEs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Binding {
+    /// 0 while the slot is free.
+    pub(crate) intid: u32,
+    /// How many PEs have a handler for it, one that is still running among them.
+    pub(crate) users: usize,
+}
+
+/// The interrupts in the dynamic slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Bindings<const PRIVATE: usize, const SHARED: usize> {
+    pub(crate) private: [Binding; PRIVATE],
+    /// 0 while the slot is free.
+    pub(crate) shared: [u32; SHARED],
+}
+
+impl<const PRIVATE: usize, const SHARED: usize> Bindings<PRIVATE, SHARED> {
+    pub(crate) const NONE: Self = Self {
+        private: [Binding { intid: 0, users: 0 }; PRIVATE],
+        shared: [0; SHARED],
+    };
+}
