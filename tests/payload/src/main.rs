@@ -1,8 +1,74 @@
-//! Placeholder.
+//! A BL33 that asks the firmware under it questions and says on the console whether the answers are right.
+//!
+//! It is an arm64 Image, entered at EL2 or EL1. Words of its command line: `filter=SUBSTRING` runs only the tests
+//! whose name contains it, `bench` counts instructions instead, `stage=reset` goes through resets.
+//! Per test it prints `run NAME`, then `ok NAME` or `not ok NAME: why`; at the end
+//! `payload: N passed, N failed`, and powers the machine off.
 #![no_std]
 #![no_main]
 
+mod arch;
+mod check;
+mod console;
+mod gic;
+mod machine;
+mod pe;
+mod psci;
+mod sdei;
+mod tests;
+
+use crate::machine::Machine;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering::*};
+
+/// UART0 of QEMU's `virt`.
+const UART0: usize = 0x0900_0000;
+
+/// Rust's start on the PE that boots: `tree` is x0, `counter` CNTPCT_EL0 at the first instruction.
+extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
+    if let Some(base) = NonNull::new(UART0 as *mut arm_pl011_uart::PL011Registers) {
+        // SAFETY: QEMU's `virt` has its first PL011 there, and this is the only use.
+        unsafe { console::init(base) };
+    }
+    // SAFETY: The boot protocol has x0 point to the device tree, which is ours now.
+    let machine = match unsafe { Machine::read(tree) } {
+        Ok(machine) => machine,
+        Err(why) => {
+            say!("payload: {why}");
+            psci::system_off()
+        }
+    };
+    gic::init(machine);
+    pe::adopt_boot_pe(machine.boot);
+    say!(
+        "payload: at EL{}{}, {} PEs, command line '{}', entered at count {counter}",
+        arch::el(),
+        if arch::is_vhe_host() {
+            " as a VHE host"
+        } else {
+            ""
+        },
+        machine.pes,
+        machine.bootargs
+    );
+    tests::run(machine);
+    psci::system_off()
+}
+
+/// An exception that no test asked for.
+extern "C" fn unexpected_exception(esr: u64, elr: u64, far: u64) -> ! {
+    panic!(
+        "exception: ESR {esr:#x} ELR {elr:#x} (image + {:#x}) FAR {far:#x}",
+        elr.wrapping_sub(arch::load_address())
+    )
+}
+
 #[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+fn panic(info: &core::panic::PanicInfo) -> ! {
+    static PANICKED: AtomicBool = AtomicBool::new(false);
+    if !PANICKED.swap(true, AcqRel) {
+        say!("payload: {info}");
+        say!("payload: stopped");
+    }
+    psci::system_off()
 }

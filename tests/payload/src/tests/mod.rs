@@ -1,0 +1,119 @@
+//! The tests, and how they are run.
+
+mod smccc;
+
+use crate::check::Outcome;
+use crate::machine::Machine;
+use crate::pe::Pe;
+use crate::{psci, say, sdei};
+
+/// One question to the firmware.
+pub struct Test {
+    /// `area.what`.
+    name: &'static str,
+    /// How many PEs it needs; with fewer it is not run.
+    pes: usize,
+    run: fn(&'static Env) -> Outcome,
+}
+
+/// A module's tests: `tests! { "area": 1 function, 2 function }`, each with the PEs it needs.
+macro_rules! tests {
+    ($area:literal: $($pes:literal $function:ident),* $(,)?) => {
+        /// What this module asks.
+        pub const TESTS: &[super::Test] = &[
+            $(super::Test { name: concat!($area, ".", stringify!($function)), pes: $pes, run: $function }),*
+        ];
+    };
+}
+use tests;
+
+/// What every test gets: the machine, with all PEs but the one that runs it off.
+pub struct Env {
+    /// The machine.
+    pub machine: &'static Machine,
+}
+
+impl Env {
+    /// The PE that runs the tests.
+    pub fn me(&self) -> &'static Pe {
+        Pe::at(self.machine.boot)
+    }
+
+    /// The other PEs.
+    pub fn others(&self) -> impl Iterator<Item = &'static Pe> + Clone {
+        let boot = self.machine.boot;
+        (0..self.machine.pes)
+            .filter(move |&index| index != boot)
+            .map(Pe::at)
+    }
+
+    /// The `n`th of the other PEs, turned on.
+    pub fn other(&self, n: usize) -> Outcome<&'static Pe> {
+        let Some(pe) = self.others().nth(n) else {
+            return crate::check::fail("too few PEs");
+        };
+        if !pe.is_ready() {
+            pe.turn_on()?;
+        }
+        Ok(pe)
+    }
+
+    /// Turns every PE on.
+    pub fn all_on(&self) -> Outcome {
+        self.others()
+            .filter(|pe| !pe.is_ready())
+            .try_for_each(Pe::begin)?;
+        self.others().try_for_each(Pe::await_ready)
+    }
+
+    /// Leaves things as every test finds them: the others off, event 0 unregistered here, this PE masked.
+    fn tidy(&self) -> Outcome {
+        self.others()
+            .filter(|pe| pe.is_ready())
+            .try_for_each(|pe| pe.turn_off())?;
+        for pe in self.others() {
+            crate::check::equal(
+                "a PE was left on",
+                psci::affinity_info(pe.mpidr(), 0),
+                psci::OFF,
+            )?;
+        }
+        sdei::pe_mask();
+        sdei::unregister(0);
+        crate::check::equal("EVENT_STATUS(0) after the test", sdei::status(0), 0)
+    }
+}
+
+const AREAS: &[&[Test]] = &[smccc::TESTS];
+
+/// Runs the tests that the command line asks for.
+pub fn run(machine: &'static Machine) {
+    let filter = machine.argument("filter=").unwrap_or("");
+    let env: &'static Env = ENV.call_once(|| Env { machine });
+    let (mut passed, mut failed) = (0, 0);
+    for test in AREAS.iter().copied().flatten() {
+        if test.pes > machine.pes || !test.name.contains(filter) {
+            continue;
+        }
+        say!("run {}", test.name);
+        let outcome = (test.run)(env);
+        let tidied = env.tidy();
+        match outcome.and(tidied) {
+            Ok(()) => {
+                passed += 1;
+                say!("ok {}", test.name);
+            }
+            Err(why) => {
+                failed += 1;
+                say!("not ok {}: {why}", test.name);
+            }
+        }
+        if tidied.is_err() {
+            say!("payload: cannot go on after this");
+            break;
+        }
+    }
+    say!("payload: {passed} passed, {failed} failed");
+}
+
+static ENV: spin::Once<Env> = spin::Once::new();
