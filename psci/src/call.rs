@@ -1,108 +1,25 @@
 //! Every call: decoded, checked, answered.
 
-use crate::{Entry, ExecutionState, Pe, Port, PowerLevel, PowerState};
-use arm_psci::{AffinityInfo, ErrorCode, FunctionId, MigrateInfoType, Mpidr};
+use crate::{Caller, Entry, ExecutionState, Outcome, Port, PowerLevel, PowerState, Psci, Suspend};
+use crate::{Features, features};
+use arm_psci::{AffinityInfo, ErrorCode, FunctionId, Mpidr, SuspendMode, SystemOff2Type};
 
 /// `PSCI_VERSION`'s answer: 1.3 (DEN0022 5.1.1).
 const VERSION: u64 = 0x0001_0003;
 const PSCI_VERSION: u32 = FunctionId::PsciVersion as u32;
-/// DEN0028 7.2: the one function ID outside PSCI that `PSCI_FEATURES` is asked for.
+/// The one function ID outside PSCI that `PSCI_FEATURES` is asked for.
 const SMCCC_VERSION: u32 = 0x8000_0000;
-/// DEN0028 2.5.1: set for SMC64 in a function ID.
+/// Set for SMC64 in a function ID (DEN0028 2.5.1).
 const SMC64: u32 = 1 << 30;
 
-/// What the image knows of the caller of a PSCI call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Caller {
-    /// Its Execution state.
-    pub state: ExecutionState,
-    /// Whether its data accesses are big-endian (`SCTLR_ELx.EE` of the caller's Exception level).
-    pub big_endian: bool,
-    /// Whether the call comes out of an SDEI handler, which must not lose its context.
-    pub in_handler: bool,
-}
+const SUCCESS: Outcome = Outcome::Return(0);
 
-/// What the image does after a call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[must_use]
-pub enum Outcome {
-    /// Return to the caller with this in x0. x1 and up stay as they are.
-    Return(u64),
-    /// Turn the calling PE off: take its interrupts and its SDEI state down, call [`Psci::off`] as
-    /// the very last step, then wait until [`Psci::start`] says where to go. Does not return.
-    Off,
-    /// As [`Off`](Outcome::Off), but leave interrupts routed to the PE as they are
-    /// (`CPU_FREEZE`, DEN0022 5.1.16).
-    Freeze,
-    /// Wait for an interrupt (WFI), call [`Psci::standby_end`], return to the caller with 0 in x0.
-    Standby,
-    /// Mask the PE for SDEI, power it down, lose what a power-down loses. After the wake-up call
-    /// [`Psci::resume`] and go where it says, as after a reset. The level is the highest power
-    /// domain that goes down together with this PE.
-    PowerDown(PowerLevel),
-    /// Power the machine off.
-    SystemOff,
-    /// Reset the machine, cold.
-    SystemReset,
-    /// Reset the machine in the way that `SYSTEM_RESET2` names (DEN0022 5.1.12).
-    SystemReset2 {
-        /// 0 is the architectural warm reset; bit 31 is set for those of the vendor.
-        reset_type: u32,
-        /// The vendor's further argument.
-        cookie: u64,
-    },
-}
-
-/// The PSCI state machine of one machine.
-///
-/// Shared by all PEs; every method takes the index of the PE that executes it as `me`, which must
-/// be below [`Port::pe_count`].
-#[derive(Debug)]
-pub struct Psci<'a, P> {
-    port: &'a P,
-    pes: &'a [Pe],
-}
-
-impl<'a, P: Port> Psci<'a, P> {
-    /// A machine with all PEs off. `pes` has room for all that the machine may have.
-    pub const fn new(port: &'a P, pes: &'a [Pe]) -> Self {
-        Self { port, pes }
-    }
-
-    /// Marks the PE that boots the machine as on. To be called once, by that PE, before it enters
-    /// the Normal world.
-    pub fn boot(&self, me: usize) {
-        self.pes[me].boot();
-    }
-
-    /// Where an off PE has to go, or `None` if nobody turned it on: a PE that is off asks this
-    /// when it starts to wait and after each wake-up. After `Some` the PE is on.
-    #[must_use]
-    pub fn start(&self, me: usize) -> Option<Entry> {
-        self.pes[me].start()
-    }
-
-    /// Makes the calling PE off for everyone to see. From here on another PE may turn it on
-    /// again, so this is the last step after [`Outcome::Off`], before the wait loop.
-    pub fn off(&self, me: usize) {
-        self.pes[me].off();
-    }
-
-    /// Where the calling PE goes after the power-down of [`Outcome::PowerDown`]: to be called after
-    /// the wake-up, or at once if a wake-up event was already waiting.
-    #[must_use]
-    pub fn resume(&self, me: usize) -> Entry {
-        self.pes[me].entry()
-    }
-
-    /// Ends the standby of [`Outcome::Standby`]: to be called after the wake-up.
-    pub fn standby_end(&self, _me: usize) {}
-
-    /// Answers the call with function ID `fid`, arguments `args` (x1..x3).
+impl<P: Port> Psci<'_, P> {
+    /// Answers the call with the function ID `fid` and the arguments `args`, which are x1..x3.
     ///
-    /// `fid` is a function ID of the range of PSCI, with the SVE hint (bit 16) already cleared;
-    /// one that is unknown answers `NOT_SUPPORTED`. A call that is refused changes nothing.
-    /// `caller` is only asked if the answer depends on it.
+    /// `fid` is one of the range of PSCI, with the SVE hint (bit 16) already cleared; one that is
+    /// unknown answers `NOT_SUPPORTED`. A call that is refused changes nothing. `caller` is asked
+    /// only if the answer may depend on it.
     #[inline]
     pub fn call(
         &self,
@@ -131,9 +48,10 @@ impl<'a, P: Port> Psci<'a, P> {
                 Err(ErrorCode::NotSupported)
             }
             Ok(function) => self.answer(me, caller, function, args),
-            Err(_) => Err(ErrorCode::NotSupported),
+            Err(error) => Err(error.into()),
         };
         match answer {
+            Ok(Outcome::Return(value)) if !wide => Outcome::Return(value & u64::from(u32::MAX)),
             Ok(outcome) => outcome,
             Err(error) if wide => Outcome::Return(error.into()),
             Err(error) => Outcome::Return(u32::from(error).into()),
@@ -142,102 +60,191 @@ impl<'a, P: Port> Psci<'a, P> {
 
     fn answer(
         &self,
-        _me: usize,
+        me: usize,
         caller: Caller,
         function: FunctionId,
         [x1, x2, x3]: [u64; 3],
     ) -> Result<Outcome, ErrorCode> {
+        use FunctionId::*;
+        let offered = self.port.features();
+        if features::flags(function, &offered).is_none() {
+            return Err(ErrorCode::NotSupported);
+        }
         match function {
-            FunctionId::PsciVersion => Ok(Outcome::Return(VERSION)),
-            FunctionId::PsciFeatures => self.features(x1 as u32),
-            FunctionId::CpuOn32 | FunctionId::CpuOn64 => self.cpu_on(caller, x1, x2, x3),
-            FunctionId::CpuOff => Ok(Outcome::Off),
-            FunctionId::AffinityInfo32 => self.affinity_info(x1, x2, 2),
-            FunctionId::AffinityInfo64 => self.affinity_info(x1, x2 & 0xffff_ffff, 3),
-            FunctionId::CpuSuspend32 | FunctionId::CpuSuspend64 => {
-                match PowerState::decode(x1 as u32)? {
-                    PowerState::Standby => Ok(Outcome::Standby),
+            PsciVersion => Ok(Outcome::Return(VERSION)),
+            PsciFeatures => psci_features(x1 as u32, &offered),
+            CpuOn32 | CpuOn64 => self.cpu_on(x1, self.entry(caller, x2, x3)),
+            CpuOff => Ok(Outcome::Off),
+            CpuFreeze => Ok(Outcome::Freeze),
+            AffinityInfo32 => self.affinity_info(x1, x2 as u32, 2),
+            AffinityInfo64 => self.affinity_info(x1, x2 as u32, 3),
+            CpuSuspend32 | CpuSuspend64 => {
+                let state = power_state(x1 as u32, &offered)?;
+                self.cpu_suspend(me, caller, state, self.entry(caller, x2, x3))
+            }
+            CpuDefaultSuspend32 | CpuDefaultSuspend64 => {
+                self.cpu_default_suspend(me, caller, &offered, self.entry(caller, x1, x2))
+            }
+            SystemSuspend32 | SystemSuspend64 => {
+                self.system_suspend(me, caller, self.entry(caller, x1, x2))
+            }
+            PsciSetSuspendMode => {
+                let mode = SuspendMode::try_from(x1 as u32)?;
+                self.tree.set_suspend_mode(mode).map(|()| SUCCESS)
+            }
+            NodeHwState32 | NodeHwState64 => {
+                let place = self.place(self.pe(x1)?);
+                let level = PowerLevel::decode(x2 & u64::from(u32::MAX))?;
+                let state = self.tree.hw_state(place, level);
+                Ok(Outcome::Return(u32::from(state).into()))
+            }
+            PsciStatResidency32 | PsciStatResidency64 => {
+                let (residency, _) = self.statistics(x1, x2 as u32, &offered)?;
+                Ok(Outcome::Return(residency))
+            }
+            PsciStatCount32 | PsciStatCount64 => {
+                let (_, count) = self.statistics(x1, x2 as u32, &offered)?;
+                Ok(Outcome::Return(count))
+            }
+            MigrateInfoType => {
+                let answer = arm_psci::MigrateInfoType::MigrationNotRequired;
+                Ok(Outcome::Return(u32::from(answer).into()))
+            }
+            SystemOff => Ok(Outcome::SystemOff),
+            SystemOff232 | SystemOff264 => system_off2(x1 as u32, x2),
+            SystemReset => Ok(Outcome::SystemReset),
+            SystemReset232 | SystemReset264 => system_reset2(x1 as u32),
+            MemProtect => {
+                let before = self.port.mem_protect(x1 as u32 != 0);
+                Ok(Outcome::Return(before.into()))
+            }
+            MemProtectCheckRange32 | MemProtectCheckRange64 => {
+                if self.is_nonsecure_ram(x1, x2) {
+                    Ok(SUCCESS)
+                } else {
+                    Err(ErrorCode::Denied)
                 }
             }
-            FunctionId::MigrateInfoType => Ok(Outcome::Return(
-                u32::from(MigrateInfoType::MigrationNotRequired).into(),
-            )),
-            FunctionId::SystemOff => Ok(Outcome::SystemOff),
-            FunctionId::SystemReset => Ok(Outcome::SystemReset),
-            _ => Err(ErrorCode::NotSupported),
+            Migrate32 | Migrate64 | MigrateInfoUpCpu32 | MigrateInfoUpCpu64 => {
+                Err(ErrorCode::NotSupported)
+            }
         }
-    }
-
-    /// `PSCI_FEATURES` (DEN0022 5.1.15).
-    fn features(&self, fid: u32) -> Result<Outcome, ErrorCode> {
-        /// Bit 1: power states have the extended StateID format.
-        const EXTENDED_STATE_ID: u64 = 1 << 1;
-        if fid == SMCCC_VERSION {
-            return Ok(Outcome::Return(0));
-        }
-        let flags = match FunctionId::try_from(fid).map_err(|_| ErrorCode::NotSupported)? {
-            FunctionId::CpuSuspend32 | FunctionId::CpuSuspend64 => EXTENDED_STATE_ID,
-            FunctionId::PsciVersion
-            | FunctionId::PsciFeatures
-            | FunctionId::CpuOn32
-            | FunctionId::CpuOn64
-            | FunctionId::CpuOff
-            | FunctionId::AffinityInfo32
-            | FunctionId::AffinityInfo64
-            | FunctionId::MigrateInfoType
-            | FunctionId::SystemOff
-            | FunctionId::SystemReset => 0,
-            _ => return Err(ErrorCode::NotSupported),
-        };
-        Ok(Outcome::Return(flags))
     }
 
     /// `CPU_ON` (DEN0022 5.1.4).
-    fn cpu_on(
-        &self,
-        caller: Caller,
-        target: u64,
-        address: u64,
-        context: u64,
-    ) -> Result<Outcome, ErrorCode> {
+    fn cpu_on(&self, target: u64, entry: Result<Entry, ErrorCode>) -> Result<Outcome, ErrorCode> {
         let target = self.pe(target)?;
-        let entry = self.entry(caller, address, context)?;
-        self.pes[target].turn_on(entry)?;
+        let entry = entry?;
+        let pe = &self.pes[target];
+        pe.claim()?;
+        // Before the PE can start, and suspend itself.
+        self.tree.run(self.place(target), self.now());
+        pe.turn_on(entry);
         self.port.power_on(target);
-        Ok(Outcome::Return(0))
+        Ok(SUCCESS)
     }
 
-    /// `AFFINITY_INFO` (DEN0022 5.1.5): of all PEs that share the affinity fields from `lowest` up.
-    fn affinity_info(&self, target: u64, lowest: u64, highest: u64) -> Result<Outcome, ErrorCode> {
-        if lowest > highest {
-            return Err(ErrorCode::InvalidParameters);
-        }
-        let target = affinity(target)?;
-        if lowest == 0 {
-            let info = self.pes[self.pe(target)?].affinity_info();
-            return Ok(Outcome::Return(u32::from(info).into()));
-        }
-        // Aff3 is not next to Aff2, but at bit 32.
-        let ignored = if lowest == 3 {
-            0xff_ffff
-        } else {
-            (1 << (8 * lowest)) - 1
+    /// `AFFINITY_INFO` (DEN0022 5.1.5): of all PEs that share the affinity fields from level
+    /// `lowest` up.
+    fn affinity_info(&self, target: u64, lowest: u32, highest: u32) -> Result<Outcome, ErrorCode> {
+        let answer = |info: AffinityInfo| Ok(Outcome::Return(u32::from(info).into()));
+        // Aff3 is not next to Aff2.
+        let ignored = match lowest {
+            0 => return answer(self.pes[self.pe(target)?].affinity_info()),
+            1 => 0xff,
+            2 => 0xffff,
+            3 if highest == 3 => 0xff_ffff,
+            _ => return Err(ErrorCode::InvalidParameters),
         };
-        let mut answer = None;
+        let target = affinity(target)?;
+        let mut found = None;
         for (pe, state) in self.pes.iter().enumerate().take(self.port.pe_count()) {
             if (self.port.mpidr(pe) ^ target) & !ignored != 0 {
                 continue;
             }
-            answer = match (answer, state.affinity_info()) {
-                (_, AffinityInfo::On) => return Ok(Outcome::Return(AffinityInfo::On as u64)),
-                (_, AffinityInfo::OnPending) | (Some(AffinityInfo::OnPending), _) => {
+            found = match (found, state.affinity_info()) {
+                (_, AffinityInfo::On) => return answer(AffinityInfo::On),
+                (Some(AffinityInfo::OnPending), _) | (_, AffinityInfo::OnPending) => {
                     Some(AffinityInfo::OnPending)
                 }
                 _ => Some(AffinityInfo::Off),
             };
         }
-        let info = answer.ok_or(ErrorCode::InvalidParameters)?;
-        Ok(Outcome::Return(u32::from(info).into()))
+        answer(found.ok_or(ErrorCode::InvalidParameters)?)
+    }
+
+    /// `CPU_SUSPEND` (DEN0022 5.1.2). Standby doesn't use the entry point, so it may be anything.
+    fn cpu_suspend(
+        &self,
+        me: usize,
+        caller: Caller,
+        state: PowerState,
+        entry: Result<Entry, ErrorCode>,
+    ) -> Result<Outcome, ErrorCode> {
+        let entry = match state.suspend {
+            Suspend::Standby => None,
+            Suspend::PowerDown(_) => Some(entry?),
+        };
+        if entry.is_some() && caller.in_handler {
+            return Err(ErrorCode::Denied);
+        }
+        let level = self.tree.suspend(self.place(me), state, self.now())?;
+        if let Some(entry) = entry {
+            self.pes[me].set_entry(entry);
+        }
+        Ok(level.map_or(Outcome::Standby, Outcome::PowerDown))
+    }
+
+    /// `CPU_DEFAULT_SUSPEND` (DEN0022 5.1.17): the deepest state that concerns only the PE itself.
+    fn cpu_default_suspend(
+        &self,
+        me: usize,
+        caller: Caller,
+        offered: &Features,
+        entry: Result<Entry, ErrorCode>,
+    ) -> Result<Outcome, ErrorCode> {
+        let entry = entry?;
+        let place = self.place(me);
+        if offered.power_down.is_none() {
+            self.tree
+                .default_suspend(place, Suspend::Standby, self.now());
+            return Ok(Outcome::Standby);
+        }
+        if caller.in_handler {
+            return Err(ErrorCode::Denied);
+        }
+        let down = Suspend::PowerDown(PowerLevel::Pe);
+        self.tree.default_suspend(place, down, self.now());
+        self.pes[me].set_entry(entry);
+        Ok(Outcome::PowerDown(PowerLevel::Pe))
+    }
+
+    /// `SYSTEM_SUSPEND` (DEN0022 5.1.19).
+    fn system_suspend(
+        &self,
+        me: usize,
+        caller: Caller,
+        entry: Result<Entry, ErrorCode>,
+    ) -> Result<Outcome, ErrorCode> {
+        let entry = entry?;
+        if caller.in_handler {
+            return Err(ErrorCode::Denied);
+        }
+        self.tree.system_suspend(self.place(me), self.now())?;
+        self.pes[me].set_entry(entry);
+        Ok(Outcome::SystemSuspend)
+    }
+
+    /// `PSCI_STAT_RESIDENCY` and `PSCI_STAT_COUNT` (DEN0022 5.1.21, 5.1.22).
+    fn statistics(
+        &self,
+        target: u64,
+        state: u32,
+        offered: &Features,
+    ) -> Result<(u64, u64), ErrorCode> {
+        let place = self.place(self.pe(target)?);
+        let state = power_state(state, offered)?;
+        Ok(self.tree.statistics(place, state.suspend))
     }
 
     /// The PE that an MPIDR argument names.
@@ -255,10 +262,56 @@ impl<'a, P: Port> Psci<'a, P> {
             state: caller.state,
             big_endian: caller.big_endian,
         };
-        match entry.instruction() {
-            Some(first) if self.port.is_nonsecure_ram(first, Entry::FIRST_INSTRUCTION) => Ok(entry),
+        match entry.first_instruction() {
+            Some((base, length)) if self.is_nonsecure_ram(base, length) => Ok(entry),
             _ => Err(ErrorCode::InvalidAddress),
         }
+    }
+
+    fn is_nonsecure_ram(&self, base: u64, length: u64) -> bool {
+        length != 0
+            && base.checked_add(length).is_some()
+            && self.port.is_nonsecure_ram(base, length)
+    }
+}
+
+/// `PSCI_FEATURES` (DEN0022 5.1.15).
+fn psci_features(fid: u32, offered: &Features) -> Result<Outcome, ErrorCode> {
+    if fid == SMCCC_VERSION {
+        return Ok(Outcome::Return(0));
+    }
+    let function = FunctionId::try_from(fid)?;
+    let flags = features::flags(function, offered).ok_or(ErrorCode::NotSupported)?;
+    Ok(Outcome::Return(flags.into()))
+}
+
+/// `SYSTEM_OFF2` (DEN0022 5.1.10).
+fn system_off2(off_type: u32, cookie: u64) -> Result<Outcome, ErrorCode> {
+    const HIBERNATE_OFF: u32 = SystemOff2Type::HibernateOff as u32;
+    match (off_type, cookie) {
+        // Type 0 stands for HIBERNATE_OFF too.
+        (0 | HIBERNATE_OFF, 0) => Ok(Outcome::SystemOff),
+        _ => Err(ErrorCode::InvalidParameters),
+    }
+}
+
+/// `SYSTEM_RESET2` (DEN0022 5.1.12). The cookie is for the resets of a vendor.
+fn system_reset2(reset_type: u32) -> Result<Outcome, ErrorCode> {
+    const SYSTEM_WARM_RESET: u32 = 0;
+    match reset_type {
+        SYSTEM_WARM_RESET => Ok(Outcome::SystemWarmReset),
+        _ => Err(ErrorCode::InvalidParameters),
+    }
+}
+
+/// A `power_state` argument that this machine offers.
+fn power_state(power_state: u32, offered: &Features) -> Result<PowerState, ErrorCode> {
+    let state = PowerState::decode(power_state)?;
+    match state.suspend {
+        Suspend::PowerDown(level) if Some(level) > offered.power_down => {
+            Err(ErrorCode::InvalidParameters)
+        }
+        _ => Ok(state),
     }
 }
 

@@ -8,12 +8,18 @@
 //! the SMC Calling Convention, Arm DEN0028.
 
 mod call;
+mod entry;
+mod features;
+mod machine;
 mod pe;
 mod port;
 mod power_state;
+mod stat;
+mod sync;
+mod tree;
 
-pub use arm_psci::{ErrorCode, FunctionId, HwState};
-pub use call::{Caller, Outcome, Psci};
-pub use pe::{Entry, ExecutionState, Pe};
+pub use entry::{Entry, ExecutionState};
+pub use machine::{Caller, Outcome, Psci};
+pub use pe::Pe;
 pub use port::{Features, Port};
-pub use power_state::{PowerLevel, PowerState};
+pub use power_state::{PowerLevel, PowerState, Suspend};

@@ -1,50 +1,10 @@
 //! The state of one PE, and its hand-over from the caller of `CPU_ON` to the PE itself.
 
+use crate::sync::{AtomicU8, AtomicU64, const_unless_loom};
+use crate::tree::{Domain, PeNode};
+use crate::{Entry, ExecutionState};
 use arm_psci::{AffinityInfo, ErrorCode};
-use core::sync::atomic::{
-    AtomicU8, AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
-
-/// The Execution state of a caller, and of the PE that it starts.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum ExecutionState {
-    /// AArch64.
-    AArch64,
-    /// AArch32. Bit 0 of an entry point selects the T32 instruction set.
-    AArch32,
-}
-
-/// Where and how a PE enters the Normal world, at its highest Non-secure Exception level
-/// (DEN0022 6.4).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Entry {
-    /// The first instruction's physical address. For AArch32 bit 0 selects T32.
-    pub address: u64,
-    /// The value for x0 (r0).
-    pub context: u64,
-    /// The Execution state of the caller that asked for this entry.
-    pub state: ExecutionState,
-    /// Whether the PE starts with big-endian data accesses, as the caller had.
-    pub big_endian: bool,
-}
-
-impl Entry {
-    /// The bytes that must be Non-secure RAM: the first instruction.
-    pub(crate) const FIRST_INSTRUCTION: u64 = 4;
-
-    /// The address of the first instruction, or `None` if no instruction can be there.
-    pub(crate) fn instruction(&self) -> Option<u64> {
-        let thumb = self.state == ExecutionState::AArch32 && self.address & 1 != 0;
-        let address = if thumb {
-            self.address & !1
-        } else {
-            self.address
-        };
-        let aligned = thumb || address & 3 == 0;
-        aligned.then_some(address)
-    }
-}
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 const OFF: u8 = 0;
 /// One caller of `CPU_ON` has won and writes the entry point.
@@ -55,31 +15,41 @@ const ON: u8 = 3;
 const AARCH32: u8 = 1 << 0;
 const BIG_ENDIAN: u8 = 1 << 1;
 
-/// The PSCI state of one PE. A new one is off.
+/// The PSCI state of one PE. A new one is off, and is all zero bits, so that an array of them as
+/// a `static` needs no room in the image.
 ///
-/// OFF → CLAIMED → ON_PENDING by the one caller of `CPU_ON` that wins, ON_PENDING → ON → OFF by the
-/// PE itself. The entry point belongs to the winner from CLAIMED on and to the PE from ON_PENDING on.
+/// OFF → CLAIMED → ON_PENDING by the one caller of `CPU_ON` that wins, ON_PENDING → ON → OFF by
+/// the PE itself. The entry point belongs to the winner from CLAIMED on and to the PE from
+/// ON_PENDING on.
 #[derive(Debug)]
 pub struct Pe {
     state: AtomicU8,
+    flags: AtomicU8,
     address: AtomicU64,
     context: AtomicU64,
-    flags: AtomicU8,
+    pub(crate) node: PeNode,
+    /// The cluster whose index is this PE's: there are at most as many clusters as PEs.
+    pub(crate) cluster: Domain,
 }
 
 impl Pe {
-    /// A PE that is off.
-    pub const fn new() -> Self {
-        Self {
-            state: AtomicU8::new(OFF),
-            address: AtomicU64::new(0),
-            context: AtomicU64::new(0),
-            flags: AtomicU8::new(0),
+    const_unless_loom! {
+        /// A PE that is off.
+        pub fn new() -> Self {
+            Self {
+                state: AtomicU8::new(OFF),
+                flags: AtomicU8::new(0),
+                address: AtomicU64::new(0),
+                context: AtomicU64::new(0),
+                node: PeNode::new(),
+                cluster: Domain::new(),
+            }
         }
     }
 
     pub(crate) fn affinity_info(&self) -> AffinityInfo {
-        // Acquire: who is told OFF may reuse what the PE had written until then.
+        // Acquire pairs with the Release in `off`: a caller that is told OFF may reuse what the PE
+        // used until then.
         match self.state.load(Acquire) {
             OFF => AffinityInfo::Off,
             ON => AffinityInfo::On,
@@ -87,28 +57,33 @@ impl Pe {
         }
     }
 
+    /// Marks the PE on that runs without a `CPU_ON`.
     pub(crate) fn boot(&self) {
         self.state.store(ON, Release);
     }
 
-    /// Makes a PE that is off wait for its start at `entry`.
+    /// Makes the calling PE the only one that may turn this PE on; [`turn_on`](Self::turn_on) must
+    /// follow.
     ///
     /// # Errors
     ///
-    /// `AlreadyOn`, or `OnPending` for the loser of a race too.
-    pub(crate) fn turn_on(&self, entry: Entry) -> Result<(), ErrorCode> {
+    /// `AlreadyOn`; `OnPending` also for the loser of a race.
+    pub(crate) fn claim(&self) -> Result<(), ErrorCode> {
         // Acquire pairs with the Release in `off`: the PE has read its previous entry point before
-        // this one overwrites it.
+        // the next one overwrites it.
         match self.state.compare_exchange(OFF, CLAIMED, Acquire, Relaxed) {
-            Ok(_) => {}
-            Err(ON) => return Err(ErrorCode::AlreadyOn),
-            Err(_) => return Err(ErrorCode::OnPending),
+            Ok(_) => Ok(()),
+            Err(ON) => Err(ErrorCode::AlreadyOn),
+            Err(_) => Err(ErrorCode::OnPending),
         }
+    }
+
+    /// Lets the PE that was claimed start at `entry`.
+    pub(crate) fn turn_on(&self, entry: Entry) {
         self.set_entry(entry);
         // Release pairs with the Acquire in `start`: the PE sees the entry point, and all that the
         // caller wrote before its call.
         self.state.store(ON_PENDING, Release);
-        Ok(())
     }
 
     pub(crate) fn start(&self) -> Option<Entry> {
@@ -125,7 +100,8 @@ impl Pe {
         self.state.store(OFF, Release);
     }
 
-    fn set_entry(&self, entry: Entry) {
+    /// Sets where the PE goes next. To be called by the owner of the entry point.
+    pub(crate) fn set_entry(&self, entry: Entry) {
         let mut flags = 0;
         if entry.state == ExecutionState::AArch32 {
             flags |= AARCH32;
@@ -134,12 +110,12 @@ impl Pe {
             flags |= BIG_ENDIAN;
         }
         // Relaxed: only the owner of the entry point gets here, and the state hands it on.
+        self.flags.store(flags, Relaxed);
         self.address.store(entry.address, Relaxed);
         self.context.store(entry.context, Relaxed);
-        self.flags.store(flags, Relaxed);
     }
 
-    /// The entry point that this PE was last given.
+    /// Where the PE goes next. To be called by the owner of the entry point.
     pub(crate) fn entry(&self) -> Entry {
         let flags = self.flags.load(Relaxed);
         Entry {
