@@ -300,7 +300,9 @@ impl Session {
         Err(self.failure(format!(
             "the Secure console ({}) says:\n{}",
             self.secure.display(),
-            String::from_utf8_lossy(&report).replace('\r', "").trim_end()
+            String::from_utf8_lossy(&report)
+                .replace('\r', "")
+                .trim_end()
         )))
     }
 

@@ -1,0 +1,92 @@
+//! `demo`: a CPU that masks interrupts for ever, and event 0 reaching it.
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use harness::linux::{NMI, command_line};
+use harness::{Machine, Session};
+
+use crate::image::{self, Platform};
+use crate::qemu::{self, Choice};
+use crate::{initramfs, nmi_kernel, project};
+
+/// Options of `demo`.
+#[derive(Args)]
+pub struct Options {
+    /// Number of PEs, at least 2
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..))]
+    smp: u32,
+    /// QEMU to use: newest, oldest, or a program
+    #[arg(long, default_value = "newest")]
+    qemu: Choice,
+}
+
+/// Boots, wedges, asks for backtraces, panics.
+///
+/// # Errors
+///
+/// When what is to be shown does not happen.
+pub fn run(options: &Options) -> Result<()> {
+    let image = image::build(Platform::QemuVirt, None)?;
+    let mut machine = Machine::new(&qemu::one(&options.qemu)?, &image.bin);
+    machine.cpus = options.smp;
+    machine.kernel = Some(nmi_kernel::image()?);
+    machine.initrd = Some(initramfs::build()?);
+    machine.append = Some(command_line(NMI, Some("demo"), "panic=1"));
+    // The reset after the panic shall end the demo.
+    machine.extra = vec!["-no-reboot".into()];
+    show(&machine, options.smp).map_err(|failure| anyhow!("the demo went wrong: {failure}"))
+}
+
+fn show(machine: &Machine, cpus: u32) -> Result<(), harness::Failure> {
+    heading(&format!(
+        "Linux, with CONFIG_ARM_SDEI_NMI=y, boots on BL31 in {} with {cpus} CPUs",
+        machine.qemu
+    ));
+    let mut session = Session::start(
+        machine,
+        "demo",
+        &project::logs(),
+        &["failed to stop secondary CPUs", "bl31-test: FAILED"],
+    )?;
+    session.echo();
+    session.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")?;
+    session.expect("sdei_nmi: using SDEI cross-CPU NMI")?;
+    session.expect("^bl31-demo: booted\n")?;
+
+    heading(
+        "CPU 1 masks its interrupts and spins in the kernel for ever: no interrupt reaches it now",
+    );
+    session.expect("^bl31-demo: wedged\n")?;
+
+    heading("CPU 0 asks all CPUs for a backtrace (sysrq-l): event 0 is signalled to each of them");
+    session.expect("NMI backtrace for cpu 1\\b")?;
+    let stack = session.expect(r"pc : lkdtm_HARDLOCKUP\+0x(?s:.*?)bl31-demo: backtraces done\n")?;
+    let program_counter = stack.lines().next().unwrap_or_default().to_owned();
+
+    heading("Above, below 'NMI backtrace for cpu 1', is the wedged CPU's own stack:");
+    for line in stack
+        .lines()
+        .take_while(|line| !line.contains("bl31-demo:"))
+    {
+        println!("    {line}");
+        if line.contains("el0t_64_sync+") {
+            break;
+        }
+    }
+
+    heading("Now CPU 0 panics, and has to stop all others, the wedged one too");
+    session.expect("Kernel panic - not syncing")?;
+    session.expect("SMP: stopping secondary CPUs")?;
+    session.expect("SMP: retry stop with SDEI NMI for CPUs 1\\b")?;
+    session.expect("Rebooting in 1 seconds")?;
+    session.power_off()?;
+
+    heading("Result");
+    println!("CPU 1, spinning with interrupts masked, printed where it was: {program_counter}");
+    println!("The panic stopped all {cpus} CPUs: it asked CPU 1 by SDEI, and had no complaint.");
+    Ok(())
+}
+
+fn heading(text: &str) {
+    println!("\n\x1b[1m=== {text}\x1b[0m\n");
+}

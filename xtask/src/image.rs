@@ -1,0 +1,172 @@
+//! The images that run on the machine: BL31 itself and the test payload.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::ValueEnum;
+use object::Endianness;
+use object::elf::PT_LOAD;
+use object::read::elf::{ElfFile64, ProgramHeader};
+
+use crate::{process, project, rust_target};
+
+/// A board that the image is built for; each is a cargo feature of `bl31`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum Platform {
+    /// QEMU's virt machine with secure=on
+    #[default]
+    QemuVirt,
+}
+
+/// How much the image logs on its console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Nothing, not even the banner
+    Off,
+    /// What keeps it from booting
+    Error,
+    /// What a user may want to change
+    Warn,
+    /// The banner
+    Info,
+    /// Each step of the boot
+    Debug,
+}
+
+impl fmt::Display for Platform {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(value_name(self).as_str())
+    }
+}
+
+fn value_name(value: &impl ValueEnum) -> String {
+    value
+        .to_possible_value()
+        .map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The EL3 image, built.
+pub struct Image {
+    /// What is put into flash.
+    pub bin: PathBuf,
+    /// The same with symbols and line numbers.
+    pub elf: PathBuf,
+}
+
+impl Image {
+    /// Says where it is and how large.
+    pub fn report(&self) -> Result<()> {
+        let size = fs::metadata(&self.bin)
+            .with_context(|| format!("cannot read {}", self.bin.display()))?
+            .len();
+        println!("{} ({size} bytes in flash)", self.bin.display());
+        println!("{}", self.elf.display());
+        Ok(())
+    }
+}
+
+/// Builds the EL3 image for `platform`.
+///
+/// # Errors
+///
+/// When cargo fails, or the ELF file is not laid out from address 0.
+pub fn build(platform: Platform, log: Option<LogLevel>) -> Result<Image> {
+    let elf = compile("bl31", |cargo| {
+        cargo
+            .args(["--no-default-features", "--features"])
+            .arg(platform.to_string());
+        if let Some(log) = log {
+            cargo.env("BL31_LOG", value_name(&log));
+        }
+    })?;
+    let directory = project::target().join(platform.to_string());
+    let image = Image {
+        bin: directory.join("bl31.bin"),
+        elf: directory.join("bl31.elf"),
+    };
+    project::make_dir(&directory)?;
+    fs::copy(&elf, &image.elf).with_context(|| format!("cannot write {}", image.elf.display()))?;
+    let (base, bytes) = flatten(&elf)?;
+    ensure!(base == 0, "bl31 is linked to load at {base:#x}, not at 0");
+    write(&image.bin, &bytes)?;
+    Ok(image)
+}
+
+/// Builds the test payload: a kernel image for `-kernel`.
+///
+/// # Errors
+///
+/// When cargo fails.
+pub fn build_payload() -> Result<PathBuf> {
+    let elf = compile("payload", |_| {})?;
+    let directory = project::target().join("payload");
+    project::make_dir(&directory)?;
+    let bin = directory.join("payload.bin");
+    let (_, bytes) = flatten(&elf)?;
+    write(&bin, &bytes)?;
+    Ok(bin)
+}
+
+fn compile(package: &str, change: impl FnOnce(&mut std::process::Command)) -> Result<PathBuf> {
+    rust_target::ensure()?;
+    let mut cargo = rust_target::cargo();
+    cargo
+        .args(["build", "--release", "--quiet", "--package", package])
+        .args(["--target", rust_target::TARGET])
+        .current_dir(project::root());
+    change(&mut cargo);
+    cargo.env("CARGO_TARGET_DIR", project::target());
+    process::run(&mut cargo).with_context(|| format!("cannot build {package}"))?;
+    Ok(project::target()
+        .join(rust_target::TARGET)
+        .join("release")
+        .join(package))
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// What the loadable segments of an ELF file look like in memory, by physical
+/// address, and the address of the first byte.
+fn flatten(elf: &Path) -> Result<(u64, Vec<u8>)> {
+    let data = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let bad = |what: &str| anyhow!("{} is no good ELF file: {what}", elf.display());
+    let file =
+        ElfFile64::<Endianness>::parse(data.as_slice()).map_err(|error| bad(&error.to_string()))?;
+    let endian = file.endian();
+    let mut segments = Vec::new();
+    for header in file.elf_program_headers() {
+        let bytes = header
+            .data(endian, data.as_slice())
+            .map_err(|()| bad("a segment is outside the file"))?;
+        if header.p_type(endian) == PT_LOAD && !bytes.is_empty() {
+            segments.push((header.p_paddr(endian), bytes));
+        }
+    }
+    segments.sort_by_key(|&(address, _)| address);
+    let base = segments
+        .first()
+        .map(|&(address, _)| address)
+        .ok_or_else(|| bad("nothing to load"))?;
+    let mut image = Vec::new();
+    for (address, bytes) in segments {
+        let offset = usize::try_from(address - base).map_err(|_| bad("too large"))?;
+        ensure!(
+            image.len() <= offset,
+            "{}: two segments load at {address:#x}",
+            elf.display()
+        );
+        ensure!(
+            offset < 64 << 20,
+            "{}: segments lie too far apart",
+            elf.display()
+        );
+        image.resize(offset, 0);
+        image.extend_from_slice(bytes);
+    }
+    Ok((base, image))
+}

@@ -1,0 +1,305 @@
+//! `test`: on the host, from the bare-metal payload, and with Linux.
+
+use std::io::{BufRead, BufReader};
+use std::process::{ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use harness::linux::{self, Files, Step};
+use harness::{Failure, Qemu, Session, Tally, payload};
+
+use crate::image::{self, Platform};
+use crate::qemu::{self, Choice};
+use crate::{fetch, initramfs, project, rust_target, setup};
+
+/// Options of `test`.
+#[derive(Args)]
+pub struct Options {
+    /// Which tests; all of them without it
+    group: Option<Group>,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+    /// List the tests instead of running them
+    #[arg(long)]
+    list: bool,
+    /// QEMU: newest, oldest, all (a part of the tests runs on the oldest too),
+    /// or a program
+    #[arg(long, default_value = "all")]
+    qemu: Choice,
+    /// How many machines run at the same time
+    #[arg(long, default_value_t = default_jobs())]
+    jobs: usize,
+    /// Command line of the payload, e.g. filter=psci
+    #[arg(long, default_value = "")]
+    payload_append: String,
+}
+
+/// A kind of test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Group {
+    /// The libraries, on the host
+    Unit,
+    /// A bare-metal program in the kernel's place
+    Payload,
+    /// Unmodified Linux and U-Boot
+    Linux,
+}
+
+/// Several PEs share the host's: more machines at once only slow each other down.
+fn default_jobs() -> usize {
+    thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(2)
+}
+
+/// One machine to run.
+struct Job<'a> {
+    name: String,
+    run: Box<dyn Fn(&str) -> Outcome + Send + Sync + 'a>,
+}
+
+/// What a job came to.
+struct Outcome {
+    tally: Tally,
+    report: String,
+}
+
+impl From<Failure> for Outcome {
+    fn from(failure: Failure) -> Self {
+        Self {
+            tally: Tally::FAILED,
+            report: failure.to_string(),
+        }
+    }
+}
+
+/// Runs the tests; ends with the line that counts them.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let wanted = |group| options.group.is_none_or(|only| only == group);
+    if options.list {
+        list(options, wanted);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut tally = Tally::default();
+    if wanted(Group::Unit) {
+        tally += unit(options.filter.as_deref())?;
+    }
+    if wanted(Group::Payload) {
+        tally += run_payload(options)?;
+    }
+    if wanted(Group::Linux) {
+        tally += run_linux(options)?;
+    }
+    if tally == Tally::default() {
+        bail!("no test is called so; `cargo xtask test --list` shows them");
+    }
+    println!("{tally}");
+    Ok(if tally.failed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn list(options: &Options, wanted: impl Fn(Group) -> bool) {
+    if wanted(Group::Payload) {
+        for run in payload::runs() {
+            if matches(options, &run.name) {
+                println!("payload: {}", run.name);
+            }
+        }
+    }
+    if wanted(Group::Linux) {
+        for test in linux::tests() {
+            if matches(options, &test.name) {
+                println!("linux: {}", test.name);
+            }
+        }
+    }
+}
+
+fn matches(options: &Options, name: &str) -> bool {
+    options
+        .filter
+        .as_ref()
+        .is_none_or(|filter| name.contains(filter.as_str()))
+}
+
+/// The tests of the libraries, by cargo, with their documentation's examples.
+fn unit(filter: Option<&str>) -> Result<Tally> {
+    println!("== unit: the libraries, on the host");
+    let mut child = rust_target::cargo()
+        .args(["test", "--no-fail-fast"])
+        .args(filter)
+        .current_dir(project::root())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo test")?;
+    let output = child.stdout.take().context("cargo test has no output")?;
+    let mut text = String::new();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("cannot read cargo test's output")?;
+        println!("{line}");
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let status = child.wait().context("cannot wait for cargo test")?;
+    let mut tally = Tally::of_cargo_test(&text);
+    if !status.success() && tally.failed == 0 {
+        println!("cargo test itself failed ({status})");
+        tally += Tally::FAILED;
+    }
+    Ok(tally)
+}
+
+/// The QEMUs to run on: the first for all, the second for the tests meant for it.
+fn qemus(options: &Options) -> Result<Vec<Qemu>> {
+    match &options.qemu {
+        Choice::All => qemu::all(),
+        one => Ok(vec![qemu::one(one)?]),
+    }
+}
+
+/// A machine for each QEMU that a test is for, and the name of that run.
+fn for_each_qemu(
+    qemus: &[Qemu],
+    name: &str,
+    old: bool,
+) -> impl Iterator<Item = (Qemu, String)> + use<> {
+    let mut runs = Vec::new();
+    for (index, qemu) in qemus.iter().enumerate() {
+        if index == 0 {
+            runs.push((qemu.clone(), name.to_owned()));
+        } else if old {
+            runs.push((qemu.clone(), format!("{name} ({qemu})")));
+        }
+    }
+    runs.into_iter()
+}
+
+fn run_payload(options: &Options) -> Result<Tally> {
+    let runs: Vec<payload::Run> = payload::runs()
+        .into_iter()
+        .filter(|run| matches(options, &run.name))
+        .collect();
+    if runs.is_empty() {
+        return Ok(Tally::default());
+    }
+    println!("== payload: the image's calls, one by one");
+    let firmware = image::build(Platform::QemuVirt, None)?.bin;
+    let program = image::build_payload()?;
+    let qemus = qemus(options)?;
+    let append = options.payload_append.as_str();
+    let (firmware, program) = (firmware.as_path(), program.as_path());
+    let mut jobs = Vec::new();
+    for run in &runs {
+        for (qemu, name) in for_each_qemu(&qemus, &run.name, run.old_qemu) {
+            let machine = run.machine(&qemu, firmware, program, append);
+            jobs.push(Job {
+                name,
+                run: Box::new(
+                    move |name| match payload::run(&machine, name, &project::logs()) {
+                        Ok((verdict, _)) if verdict.tally.failed == 0 => Outcome {
+                            tally: verdict.tally,
+                            report: String::new(),
+                        },
+                        Ok((verdict, session)) => Outcome {
+                            tally: verdict.tally,
+                            report: session.failure(verdict.failures.join("\n")).to_string(),
+                        },
+                        Err(failure) => failure.into(),
+                    },
+                ),
+            });
+        }
+    }
+    Ok(run_jobs(&jobs, options.jobs))
+}
+
+fn run_linux(options: &Options) -> Result<Tally> {
+    let tests: Vec<linux::Test> = linux::tests()
+        .into_iter()
+        .filter(|test| matches(options, &test.name))
+        .collect();
+    if tests.is_empty() {
+        return Ok(Tally::default());
+    }
+    println!("== linux: unmodified Linux and U-Boot on the image");
+    let files = Files {
+        firmware: image::build(Platform::QemuVirt, None)?.bin,
+        kernels: setup::kernels()?,
+        initramfs: initramfs::build()?,
+        u_boot: fetch::u_boot()?,
+    };
+    let qemus = qemus(options)?;
+    let mut jobs = Vec::new();
+    for test in &tests {
+        for (qemu, name) in for_each_qemu(&qemus, &test.name, test.old_qemu) {
+            let machine = test.machine(&qemu, &files).map_err(anyhow::Error::msg)?;
+            jobs.push(Job {
+                name,
+                run: Box::new(move |name| {
+                    let result = Session::start(&machine, name, &project::logs(), test.forbidden)
+                        .and_then(|session| steps(session, &test.steps));
+                    match result {
+                        Ok(()) => Outcome {
+                            tally: Tally::PASSED,
+                            report: String::new(),
+                        },
+                        Err(failure) => failure.into(),
+                    }
+                }),
+            });
+        }
+    }
+    Ok(run_jobs(&jobs, options.jobs))
+}
+
+fn steps(mut session: Session, steps: &[Step]) -> Result<(), Failure> {
+    for step in steps {
+        match step {
+            Step::Expect(pattern) => drop(session.expect(pattern)?),
+            Step::Type(line) => session.type_line(line)?,
+            Step::PowerOff => session.power_off()?,
+        }
+    }
+    session.stop()
+}
+
+/// Runs the jobs in order, so many at once, and prints what each came to.
+fn run_jobs(jobs: &[Job<'_>], at_once: usize) -> Tally {
+    let next = AtomicUsize::new(0);
+    let total = Mutex::new(Tally::default());
+    thread::scope(|scope| {
+        for _ in 0..at_once.clamp(1, jobs.len().max(1)) {
+            scope.spawn(|| {
+                while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    println!("start {}", job.name);
+                    let started = Instant::now();
+                    let outcome = (job.run)(&job.name);
+                    let seconds = started.elapsed().as_secs_f32();
+                    // One print, so that two jobs' lines do not mix.
+                    if outcome.tally.failed == 0 {
+                        println!("ok    {} ({}, {seconds:.1} s)", job.name, outcome.tally);
+                    } else {
+                        println!(
+                            "FAIL  {} ({}, {seconds:.1} s): {}",
+                            job.name, outcome.tally, outcome.report
+                        );
+                    }
+                    match total.lock() {
+                        Ok(mut total) => *total += outcome.tally,
+                        Err(poisoned) => *poisoned.into_inner() += outcome.tally,
+                    }
+                }
+            });
+        }
+    });
+    total
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
