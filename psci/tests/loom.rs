@@ -1,0 +1,196 @@
+//! Every order in which a few steps of two or three PEs can happen, and every value that the
+//! memory model lets them see:
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test --release -p psci --test loom
+//! ```
+#![cfg(loom)]
+
+use loom::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use loom::thread;
+use psci::{Caller, ExecutionState, Features, Outcome, Pe, Port, PowerLevel, Psci};
+
+const CPU_SUSPEND: u32 = 0xc400_0001;
+const CPU_OFF: u32 = 0x8400_0002;
+const CPU_ON: u32 = 0xc400_0003;
+const AFFINITY_INFO: u32 = 0xc400_0004;
+const SYSTEM_SUSPEND: u32 = 0xc400_000e;
+const SET_SUSPEND_MODE: u32 = 0x8400_000f;
+
+const ENTRY: u64 = 0x4000_0000;
+const CLUSTER_DOWN: u64 = 0x4000_1022;
+
+const SUCCESS: Outcome = Outcome::Return(0);
+const OFF: Outcome = Outcome::Return(1);
+const DENIED: Outcome = Outcome::Return(-3i64 as u64);
+const ALREADY_ON: Outcome = Outcome::Return(-4i64 as u64);
+const ON_PENDING: Outcome = Outcome::Return(-5i64 as u64);
+
+/// Three PEs in one cluster.
+struct Board;
+
+impl Port for Board {
+    fn pe_count(&self) -> usize {
+        3
+    }
+    fn mpidr(&self, pe: usize) -> u64 {
+        pe as u64
+    }
+    fn pe_index(&self, mpidr: u64) -> Option<usize> {
+        (mpidr < 3).then_some(mpidr as usize)
+    }
+    fn power_on(&self, _pe: usize) {}
+    fn is_nonsecure_ram(&self, _base: u64, _length: u64) -> bool {
+        true
+    }
+    fn features(&self) -> Features {
+        Features {
+            power_down: Some(PowerLevel::Cluster),
+            os_initiated: true,
+            system_suspend: true,
+            ..Features::default()
+        }
+    }
+}
+
+type Machine = Psci<'static, Board>;
+
+/// A machine with these PEs on, and a word of its Normal world's memory.
+fn machine(on: &[usize]) -> (&'static Machine, &'static AtomicU64) {
+    let pes = Box::leak(Box::new([Pe::new(), Pe::new(), Pe::new()]));
+    let psci = Box::leak(Box::new(Psci::new(&Board, pes)));
+    for &pe in on {
+        psci.boot(pe);
+    }
+    (psci, Box::leak(Box::new(AtomicU64::new(0))))
+}
+
+fn call(psci: &Machine, me: usize, fid: u32, args: [u64; 3]) -> Outcome {
+    let caller = || Caller {
+        state: ExecutionState::AArch64,
+        big_endian: false,
+        in_handler: false,
+    };
+    psci.call(me, caller, fid, &args)
+}
+
+/// Turns PE `target` on, at an address that goes with the context.
+fn cpu_on(psci: &Machine, me: usize, target: usize) -> Outcome {
+    let context = me as u64;
+    let args = [target as u64, ENTRY + 4 * context, context];
+    call(psci, me, CPU_ON, args)
+}
+
+#[test]
+fn of_two_callers_exactly_one_turns_a_pe_on() {
+    loom::model(|| {
+        let (psci, word) = machine(&[0, 1]);
+        let callers: Vec<_> = (0..2)
+            .map(|me| {
+                thread::spawn(move || {
+                    if me == 0 {
+                        word.store(1, Relaxed);
+                    }
+                    cpu_on(psci, me, 2)
+                })
+            })
+            .collect();
+        // PE 2 looks while they try, and once more after they have.
+        let check = |entry: psci::Entry| {
+            assert_eq!(entry.address, ENTRY + 4 * entry.context);
+            // What the winner wrote before its call is there.
+            assert!(entry.context != 0 || word.load(Relaxed) == 1);
+            entry.context as usize
+        };
+        let early = psci.start(2).map(check);
+        let answers: Vec<_> = callers.into_iter().map(|c| c.join().unwrap()).collect();
+        let late = psci.start(2).map(check);
+        let winner = early.xor(late).expect("one start");
+        assert_eq!(answers[winner], SUCCESS);
+        assert!([ALREADY_ON, ON_PENDING].contains(&answers[1 - winner]));
+    });
+}
+
+#[test]
+fn a_pe_that_goes_off_can_be_turned_on_at_once() {
+    loom::model(|| {
+        let (psci, word) = machine(&[0, 1]);
+        let off = thread::spawn(move || {
+            assert_eq!(call(psci, 1, CPU_OFF, [0; 3]), Outcome::Off);
+            word.store(1, Relaxed);
+            psci.off(1);
+            psci.start(1)
+        });
+        let answer = cpu_on(psci, 0, 1);
+        if answer == SUCCESS {
+            // It was off, so what it did before is done.
+            assert_eq!(word.load(Relaxed), 1);
+        } else {
+            assert_eq!(answer, ALREADY_ON);
+        }
+        let early = off.join().unwrap();
+        let late = psci.start(1);
+        assert_eq!(answer == SUCCESS, early.xor(late).is_some());
+    });
+}
+
+#[test]
+fn who_sees_a_pe_off_sees_all_that_it_did_and_may_suspend_the_system() {
+    loom::model(|| {
+        let (psci, word) = machine(&[0, 1]);
+        let off = thread::spawn(move || {
+            word.store(1, Relaxed);
+            psci.off(1);
+        });
+        if call(psci, 0, AFFINITY_INFO, [1, 0, 0]) == OFF {
+            assert_eq!(word.load(Relaxed), 1);
+            let outcome = call(psci, 0, SYSTEM_SUSPEND, [ENTRY, 0, 0]);
+            assert_eq!(outcome, Outcome::SystemSuspend);
+        }
+        off.join().unwrap();
+    });
+}
+
+#[test]
+fn the_system_never_suspends_while_a_pe_turns_another_on() {
+    loom::model(|| {
+        let (psci, _) = machine(&[0, 1]);
+        let other = thread::spawn(move || {
+            assert_eq!(cpu_on(psci, 1, 2), SUCCESS);
+            psci.off(1);
+        });
+        assert_eq!(call(psci, 0, SYSTEM_SUSPEND, [ENTRY, 0, 0]), DENIED);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn exactly_one_of_two_is_the_last_to_suspend() {
+    loom::model(|| {
+        let (psci, _) = machine(&[0, 1]);
+        let suspend = |me| call(psci, me, CPU_SUSPEND, [CLUSTER_DOWN, ENTRY, 0]);
+        let other = thread::spawn(move || suspend(1));
+        let mine = suspend(0);
+        let others = other.join().unwrap();
+        let cluster = Outcome::PowerDown(PowerLevel::Cluster);
+        assert!((mine == cluster) ^ (others == cluster));
+        // The second to resume finds its own entry, whatever the first one did.
+        assert_eq!(psci.resume(1).address, ENTRY);
+        assert_eq!(psci.resume(0).address, ENTRY);
+    });
+}
+
+#[test]
+fn the_os_is_denied_the_cluster_while_the_other_pe_comes_on() {
+    loom::model(|| {
+        let (psci, _) = machine(&[0, 1]);
+        assert_eq!(call(psci, 0, SET_SUSPEND_MODE, [1, 0, 0]), SUCCESS);
+        let other = thread::spawn(move || {
+            assert_eq!(cpu_on(psci, 1, 2), SUCCESS);
+            psci.off(1);
+        });
+        let outcome = call(psci, 0, CPU_SUSPEND, [CLUSTER_DOWN, ENTRY, 0]);
+        assert_eq!(outcome, DENIED);
+        other.join().unwrap();
+    });
+}

@@ -1,0 +1,10 @@
+//! The library from outside, on a machine that only counts what it is told.
+#![cfg(not(loom))]
+
+mod common;
+mod features;
+mod on_off;
+mod os_initiated;
+mod races;
+mod statistics;
+mod suspend;
