@@ -2,6 +2,9 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+#[cfg(any(test, loom))]
+extern crate std;
+
 pub mod call;
 mod context;
 mod dispatcher;
@@ -13,6 +16,8 @@ mod port;
 pub mod pstate;
 mod shared;
 mod sync;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 pub use call::Call;
 pub use context::{Frame, REGISTERS};

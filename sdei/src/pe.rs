@@ -180,6 +180,21 @@ impl SharedPe {
     pub(crate) fn is_on(&self) -> bool {
         self.on.load(Ordering::SeqCst)
     }
+
+    /// Everything in here, as a value.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn words(&self) -> (u32, bool) {
+        (
+            self.event0.load(Ordering::Relaxed),
+            self.on.load(Ordering::Relaxed),
+        )
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn set_words(&self, (event0, on): (u32, bool)) {
+        self.event0.store(event0, Ordering::Relaxed);
+        self.on.store(on, Ordering::Relaxed);
+    }
 }
 
 impl Default for SharedPe {

@@ -6,6 +6,11 @@ mod power;
 mod private;
 mod query;
 mod shared;
+#[cfg(all(test, not(loom)))]
+mod snapshot;
+
+#[cfg(all(test, not(loom)))]
+pub(crate) use snapshot::Snapshot;
 
 use crate::{
     Error, Frame, Pe, Port, SharedPe,

@@ -1,0 +1,42 @@
+//! The shared half of the dispatcher's state as a value, for tests that compare it or go back to
+//! it.
+
+use std::vec::Vec;
+
+use super::Dispatcher;
+use crate::{
+    Port,
+    shared::{Bindings, Shared},
+    sync::Ordering,
+};
+
+/// All state but that of the PEs' own and that of the port.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Snapshot<const PRIVATE: usize, const SHARED: usize> {
+    pub(crate) pes: Vec<(u32, bool)>,
+    pub(crate) shared: Vec<Shared>,
+    pub(crate) bindings: Bindings<PRIVATE, SHARED>,
+    pub(crate) waiting: u32,
+}
+
+impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+    pub(crate) fn snapshot(&self) -> Snapshot<PRIVATE, SHARED> {
+        Snapshot {
+            pes: self.pes.iter().map(|pe| pe.words()).collect(),
+            shared: self.shared.iter().map(|event| *event.lock()).collect(),
+            bindings: *self.bindings.lock(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(crate) fn restore(&self, from: &Snapshot<PRIVATE, SHARED>) {
+        for (pe, words) in self.pes.iter().zip(&from.pes) {
+            pe.set_words(*words);
+        }
+        for (event, value) in self.shared.iter().zip(&from.shared) {
+            *event.lock() = *value;
+        }
+        *self.bindings.lock() = from.bindings;
+        self.waiting.store(from.waiting, Ordering::Relaxed);
+    }
+}

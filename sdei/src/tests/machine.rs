@@ -1,0 +1,600 @@
+//! A machine under the dispatcher: PEs, an interrupt controller, and clients that are called back.
+
+use core::cell::{Cell, RefCell};
+use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
+
+use crate::{
+    Client, ClientEl, Dispatcher, Error, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
+    REGISTERS, SharedPe,
+    call::{FUNCTION_BASE, flags},
+    dispatcher::Snapshot,
+    is_ppi,
+};
+
+pub const PRIVATE: usize = 8;
+pub const SHARED: usize = 7;
+
+/// Explicit private events.
+pub const PRIVATE_CRITICAL: i32 = 100;
+pub const PRIVATE_NORMAL: i32 = 101;
+/// A private event of a fixed interrupt.
+pub const PRIVATE_FIXED: i32 = 110;
+pub const FIXED_PPI: u32 = 29;
+/// Private dynamic slots; the last one is Critical.
+pub const SLOT: i32 = 1000;
+pub const SLOT_CRITICAL: i32 = 1003;
+/// Explicit shared events.
+pub const SHARED_NORMAL: i32 = 300;
+pub const SHARED_CRITICAL: i32 = 301;
+/// A shared event of a fixed interrupt.
+pub const SHARED_FIXED: i32 = 310;
+pub const FIXED_SPI: u32 = 40;
+/// Shared dynamic slots; the last one is Critical.
+pub const SHARED_SLOT: i32 = 2000;
+pub const SHARED_SLOT_CRITICAL: i32 = 2003;
+
+/// A PPI and an SPI that the client may bind.
+pub const PPI: u32 = 27;
+pub const SPI: u32 = 50;
+/// A PPI and an SPI of the Secure world.
+pub const SECURE_PPI: u32 = 26;
+pub const SECURE_SPI: u32 = 41;
+
+const N: Priority = Priority::Normal;
+const C: Priority = Priority::Critical;
+
+pub const EVENTS: Events<PRIVATE, SHARED> = Events::new(
+    [
+        Event::SIGNAL,
+        Event::explicit(PRIVATE_CRITICAL, C),
+        Event::explicit(PRIVATE_NORMAL, N),
+        Event::interrupt(PRIVATE_FIXED, FIXED_PPI, N),
+        Event::dynamic(SLOT, N),
+        Event::dynamic(SLOT + 1, N),
+        Event::dynamic(SLOT + 2, N),
+        Event::dynamic(SLOT_CRITICAL, C),
+    ],
+    [
+        Event::explicit(SHARED_NORMAL, N),
+        Event::explicit(SHARED_CRITICAL, C),
+        Event::interrupt(SHARED_FIXED, FIXED_SPI, N),
+        Event::dynamic(SHARED_SLOT, N),
+        Event::dynamic(SHARED_SLOT + 1, N),
+        Event::dynamic(SHARED_SLOT + 2, N),
+        Event::dynamic(SHARED_SLOT_CRITICAL, C),
+    ],
+);
+
+/// Calls by their number in the range.
+pub mod n {
+    pub const VERSION: u32 = 0x00;
+    pub const REGISTER: u32 = 0x01;
+    pub const ENABLE: u32 = 0x02;
+    pub const DISABLE: u32 = 0x03;
+    pub const CONTEXT: u32 = 0x04;
+    pub const COMPLETE: u32 = 0x05;
+    pub const RESUME: u32 = 0x06;
+    pub const UNREGISTER: u32 = 0x07;
+    pub const STATUS: u32 = 0x08;
+    pub const GET_INFO: u32 = 0x09;
+    pub const ROUTING_SET: u32 = 0x0a;
+    pub const MASK: u32 = 0x0b;
+    pub const UNMASK: u32 = 0x0c;
+    pub const BIND: u32 = 0x0d;
+    pub const RELEASE: u32 = 0x0e;
+    pub const SIGNAL: u32 = 0x0f;
+    pub const FEATURES: u32 = 0x10;
+    pub const PRIVATE_RESET: u32 = 0x11;
+    pub const SHARED_RESET: u32 = 0x12;
+}
+
+/// EL1h with interrupts unmasked, and Z and C set.
+pub const EL1H: u64 = 0x6000_0005;
+/// Where the client runs.
+pub const START: u64 = 0x4000_1000;
+/// EL0t.
+pub const EL0T: u64 = 0;
+
+/// One interrupt, as the interrupt controller sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Irq {
+    pub secure: bool,
+    pub group0: bool,
+    pub enabled: bool,
+    pub level: bool,
+    /// The line of a level-sensitive interrupt, the latch of an edge-triggered one.
+    pub pending: bool,
+    pub active: bool,
+    pub route: usize,
+}
+
+/// The state of the hardware.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Hardware {
+    pub client: Client,
+    pub vbar: u64,
+    /// The SGI of `notify`, pending per PE.
+    pub sgi: Vec<bool>,
+    /// `ELR_ELc` and `SPSR_ELc` as last written by the dispatcher.
+    pub exception: Vec<Option<(u64, u64)>>,
+    pub ppi: Vec<BTreeMap<u32, Irq>>,
+    pub spi: BTreeMap<u32, Irq>,
+}
+
+impl Hardware {
+    pub fn irq(&mut self, pe: usize, intid: u32) -> Option<&mut Irq> {
+        if is_ppi(intid) {
+            self.ppi[pe].get_mut(&intid)
+        } else {
+            self.spi.get_mut(&intid)
+        }
+    }
+
+    /// The interrupt that PE `pe` would acknowledge now.
+    fn highest(&self, pe: usize) -> Option<u32> {
+        let taken =
+            |irq: &Irq| irq.group0 && irq.enabled && irq.pending && !irq.active && irq.route == pe;
+        let of = |irqs: &BTreeMap<u32, Irq>| {
+            irqs.iter()
+                .find(|(_, irq)| taken(irq))
+                .map(|(&intid, _)| intid)
+        };
+        of(&self.ppi[pe]).or_else(|| of(&self.spi))
+    }
+}
+
+/// The port: the hardware, and which PE is in EL3.
+#[derive(Debug)]
+pub struct Fake {
+    pub pe: Cell<usize>,
+    pub hardware: RefCell<Hardware>,
+}
+
+impl Fake {
+    fn with<R>(&self, intid: u32, f: impl FnOnce(&mut Irq) -> R) -> R {
+        let mut hardware = self.hardware.borrow_mut();
+        let irq = hardware
+            .irq(self.pe.get(), intid)
+            .expect("the dispatcher uses an interrupt that is not implemented");
+        f(irq)
+    }
+
+    /// For changes that only the owner of an interrupt may make.
+    fn own(&self, intid: u32, f: impl FnOnce(&mut Irq)) {
+        self.with(intid, |irq| {
+            assert!(irq.group0, "INTID {intid} is used without being EL3's");
+            f(irq);
+        });
+    }
+}
+
+impl Port for Fake {
+    fn pe_index(&self, affinity: u64) -> Option<usize> {
+        // Two PEs per cluster: Aff1 is the cluster.
+        let fields = affinity & 0xff_00ff_ffff;
+        let (cluster, core) = (fields >> 8, fields & 0xff);
+        let index = usize::try_from(cluster * 2 + core).ok()?;
+        (core < 2 && index < self.hardware.borrow().sgi.len()).then_some(index)
+    }
+
+    fn notify(&self, pe: usize) {
+        self.hardware.borrow_mut().sgi[pe] = true;
+    }
+
+    fn client_el(&self) -> ClientEl {
+        self.hardware.borrow().client.el
+    }
+
+    fn client(&self) -> Client {
+        self.hardware.borrow().client
+    }
+
+    fn vbar(&self) -> u64 {
+        self.hardware.borrow().vbar
+    }
+
+    fn take_exception(&self, elr: u64, spsr: u64) {
+        self.hardware.borrow_mut().exception[self.pe.get()] = Some((elr, spsr));
+    }
+
+    fn owner(&self, intid: u32) -> Option<Owner> {
+        let mut hardware = self.hardware.borrow_mut();
+        let irq = hardware.irq(self.pe.get(), intid)?;
+        Some(if irq.secure || irq.group0 {
+            Owner::Secure
+        } else {
+            Owner::NonSecure
+        })
+    }
+
+    fn is_active(&self, intid: u32) -> bool {
+        self.with(intid, |irq| irq.active)
+    }
+
+    fn claim(&self, intid: u32) {
+        self.with(intid, |irq| {
+            assert!(!irq.group0 && !irq.secure, "INTID {intid} is claimed twice");
+            irq.group0 = true;
+            irq.enabled = false;
+        });
+    }
+
+    fn give_back(&self, intid: u32) {
+        self.own(intid, |irq| {
+            assert!(!irq.secure, "INTID {intid} was never the client's");
+            assert!(!irq.active, "INTID {intid} is given back while active");
+            irq.group0 = false;
+            irq.enabled = false;
+        });
+    }
+
+    fn route(&self, intid: u32, pe: usize) {
+        self.own(intid, |irq| irq.route = pe);
+    }
+
+    fn enable(&self, intid: u32) {
+        self.own(intid, |irq| irq.enabled = true);
+    }
+
+    fn disable(&self, intid: u32) {
+        self.own(intid, |irq| irq.enabled = false);
+    }
+
+    fn clear_pending(&self, intid: u32) {
+        self.own(intid, |irq| irq.pending &= irq.level);
+    }
+
+    fn is_asserted(&self, intid: u32) -> bool {
+        self.with(intid, |irq| !irq.level || irq.pending)
+    }
+
+    fn deactivate(&self, intid: u32) {
+        self.own(intid, |irq| {
+            assert!(irq.active, "INTID {intid} is deactivated twice");
+            irq.active = false;
+        });
+    }
+}
+
+/// A PE's registers, as its exception vector stored them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Registers {
+    pub x: [u64; REGISTERS],
+    pub pc: u64,
+    pub pstate: u64,
+}
+
+impl Frame for Registers {
+    fn x(&self) -> &[u64; REGISTERS] {
+        &self.x
+    }
+
+    fn x_mut(&mut self) -> &mut [u64; REGISTERS] {
+        &mut self.x
+    }
+
+    fn pc(&self) -> u64 {
+        self.pc
+    }
+
+    fn pstate(&self) -> u64 {
+        self.pstate
+    }
+
+    fn set_return(&mut self, pc: u64, pstate: u64) {
+        self.pc = pc;
+        self.pstate = pstate;
+    }
+}
+
+/// Everything there is to know about a machine, to compare and to go back to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub pes: Vec<Pe<PRIVATE>>,
+    pub frames: Vec<Registers>,
+    pub shared: Snapshot<PRIVATE, SHARED>,
+    pub hardware: Hardware,
+}
+
+/// The machine.
+pub struct Machine {
+    pub dispatcher: Dispatcher<'static, Fake, PRIVATE, SHARED>,
+    pub pes: Vec<Pe<PRIVATE>>,
+    pub frames: Vec<Registers>,
+}
+
+/// The affinity of a PE, as a client reads it from MPIDR_EL1: with bit 31.
+pub fn mpidr(pe: usize) -> u64 {
+    let pe = pe as u64;
+    (1 << 31) | (pe / 2) << 8 | (pe % 2)
+}
+
+/// The entry point that `register` gives an event.
+pub fn handler(event: i32) -> u64 {
+    0xffff_8000_0800_0000 + u64::from(event.cast_unsigned()) * 0x100
+}
+
+/// The argument that `register` gives an event.
+pub fn argument(event: i32) -> u64 {
+    0xa5a5_0000_0000_0000 | u64::from(event.cast_unsigned())
+}
+
+impl Machine {
+    /// A machine whose PEs are all on and masked, at EL1.
+    pub fn new(pes: usize) -> Self {
+        let mut machine = Self::off(pes);
+        for pe in 0..pes {
+            machine.on(pe);
+        }
+        machine
+    }
+
+    /// A machine whose PEs are all off.
+    pub fn off(pes: usize) -> Self {
+        let shared: Vec<_> = (0..pes).map(|_| SharedPe::new()).collect();
+        let irq = |secure, group0, route| Irq {
+            secure,
+            group0,
+            route,
+            ..Irq::default()
+        };
+        let ppi = |pe| {
+            BTreeMap::from([
+                (SECURE_PPI, irq(true, false, pe)),
+                (PPI, irq(false, false, pe)),
+                (28, irq(false, false, pe)),
+                (FIXED_PPI, irq(true, true, pe)),
+                (30, irq(false, false, pe)),
+                (31, irq(false, false, pe)),
+                (25, irq(false, false, pe)),
+            ])
+        };
+        let spi = [FIXED_SPI, SECURE_SPI]
+            .map(|intid| (intid, irq(true, intid == FIXED_SPI, 0)))
+            .into_iter()
+            .chain((SPI..SPI + 6).map(|intid| (intid, irq(false, false, 0))))
+            .collect();
+        let hardware = Hardware {
+            client: Client {
+                el: ClientEl::El1,
+                features: Features::default(),
+                sctlr: 1 << 23,
+                host: true,
+                exlock_enabled: false,
+            },
+            vbar: 0xffff_8000_0801_0000,
+            sgi: vec![false; pes],
+            exception: vec![None; pes],
+            ppi: (0..pes).map(ppi).collect(),
+            spi,
+        };
+        Self {
+            dispatcher: Dispatcher::new(
+                EVENTS,
+                Box::leak(shared.into_boxed_slice()),
+                Fake {
+                    pe: Cell::new(0),
+                    hardware: RefCell::new(hardware),
+                },
+            ),
+            pes: vec![Pe::new(); pes],
+            frames: vec![
+                Registers {
+                    x: core::array::from_fn(|i| 0xc0de_0000 + i as u64),
+                    pc: START,
+                    pstate: EL1H,
+                };
+                pes
+            ],
+        }
+    }
+
+    pub fn state(&self) -> State {
+        State {
+            pes: self.pes.clone(),
+            frames: self.frames.clone(),
+            shared: self.dispatcher.snapshot(),
+            hardware: self.dispatcher.port().hardware.borrow().clone(),
+        }
+    }
+
+    pub fn load(&mut self, state: &State) {
+        self.pes.clone_from(&state.pes);
+        self.frames.clone_from(&state.frames);
+        self.dispatcher.restore(&state.shared);
+        self.dispatcher
+            .port()
+            .hardware
+            .borrow_mut()
+            .clone_from(&state.hardware);
+    }
+
+    pub fn hardware<R>(&self, f: impl FnOnce(&mut Hardware) -> R) -> R {
+        f(&mut self.dispatcher.port().hardware.borrow_mut())
+    }
+
+    /// A copy of an interrupt's state.
+    pub fn irq(&self, pe: usize, intid: u32) -> Irq {
+        self.hardware(|hardware| hardware.irq(pe, intid).unwrap().clone())
+    }
+
+    fn enter(
+        &mut self,
+        pe: usize,
+    ) -> (
+        &Dispatcher<'static, Fake, PRIVATE, SHARED>,
+        &mut Pe<PRIVATE>,
+        &mut Registers,
+    ) {
+        self.dispatcher.port().pe.set(pe);
+        (&self.dispatcher, &mut self.pes[pe], &mut self.frames[pe])
+    }
+
+    pub fn on(&mut self, pe: usize) {
+        let (dispatcher, own, frame) = self.enter(pe);
+        dispatcher.pe_on(own, pe);
+        frame.pc = START;
+        frame.pstate = EL1H;
+    }
+
+    pub fn cpu_off(&mut self, pe: usize) {
+        let (dispatcher, own, frame) = self.enter(pe);
+        dispatcher.pe_off(own);
+        frame.pc = 0;
+    }
+
+    /// CPU_SUSPEND to a power-down state, and back.
+    pub fn suspend(&mut self, pe: usize) -> Result<(), Error> {
+        let (dispatcher, own, _) = self.enter(pe);
+        dispatcher.pe_suspend(own)?;
+        dispatcher.pe_resume(own);
+        Ok(())
+    }
+
+    /// An SMC with any function ID, without taking any interrupt.
+    pub fn smc(&mut self, pe: usize, function: u64, args: &[u64]) -> u64 {
+        let (dispatcher, own, frame) = self.enter(pe);
+        frame.x[0] = function;
+        frame.x[1..6].fill(0);
+        frame.x[1..=args.len()].copy_from_slice(args);
+        dispatcher.call(own, frame);
+        frame.x[0]
+    }
+
+    /// A call of the interface by its number, without taking any interrupt.
+    pub fn call(&mut self, pe: usize, number: u32, args: &[u64]) -> u64 {
+        self.smc(pe, u64::from(FUNCTION_BASE + number), args)
+    }
+
+    /// As `call`, for a call that succeeds and enters no handler.
+    #[track_caller]
+    pub fn ok(&mut self, pe: usize, number: u32, args: &[u64]) -> u64 {
+        let pc = self.frames[pe].pc;
+        let answer = self.call(pe, number, args);
+        assert_eq!(self.frames[pe].pc, pc, "PE {pe} entered a handler");
+        assert!(
+            answer.cast_signed() >= 0,
+            "call {number:#x} answered {answer:#x}"
+        );
+        answer
+    }
+
+    /// A call that must be refused and change nothing.
+    #[track_caller]
+    pub fn refused(&mut self, pe: usize, number: u32, args: &[u64], error: Error) {
+        let before = self.state();
+        let answer = self.call(pe, number, args);
+        assert_eq!(
+            answer,
+            error.code(),
+            "call {number:#x}({args:x?}) answered {}",
+            answer.cast_signed()
+        );
+        let mut after = self.state();
+        assert_eq!(after.frames[pe].x[6..], before.frames[pe].x[6..]);
+        after.frames[pe].x = before.frames[pe].x;
+        assert!(
+            after == before,
+            "call {number:#x}({args:x?}) was refused and yet changed something:\n{before:?}\n{after:?}"
+        );
+    }
+
+    /// Takes one interrupt on a PE, if there is one. EL3's interrupts can't be masked.
+    pub fn take_interrupt(&mut self, pe: usize) -> bool {
+        let (dispatcher, own, frame) = self.enter(pe);
+        let hardware = &dispatcher.port().hardware;
+        if core::mem::take(&mut hardware.borrow_mut().sgi[pe]) {
+            dispatcher.signalled(own, frame);
+            return true;
+        }
+        let Some(intid) = hardware.borrow().highest(pe) else {
+            return false;
+        };
+        {
+            let mut hardware = hardware.borrow_mut();
+            let irq = hardware.irq(pe, intid).unwrap();
+            irq.active = true;
+            irq.pending &= irq.level;
+        }
+        assert!(
+            dispatcher.interrupt(own, frame, intid),
+            "INTID {intid} is enabled for EL3 and yet no event's"
+        );
+        true
+    }
+
+    /// Takes interrupts on all PEs that are on until there are none.
+    pub fn settle(&mut self) {
+        let mut busy = true;
+        let mut rounds = 0;
+        while busy {
+            busy = false;
+            for pe in 0..self.pes.len() {
+                if self.pes[pe].index == pe {
+                    busy |= self.take_interrupt(pe);
+                }
+            }
+            rounds += 1;
+            assert!(rounds < 100, "an interrupt comes for ever");
+        }
+    }
+
+    #[track_caller]
+    pub fn register(&mut self, pe: usize, event: i32) {
+        self.register_with(pe, event, 0, 0);
+    }
+
+    #[track_caller]
+    pub fn register_with(&mut self, pe: usize, event: i32, flags: u64, affinity: u64) {
+        let relative = flags & flags::RELATIVE != 0;
+        let entry = if relative { 0x1000 } else { handler(event) };
+        let args = [number(event), entry, argument(event), flags, affinity];
+        assert_eq!(self.ok(pe, n::REGISTER, &args), 0);
+    }
+
+    /// Registers an event, enables it and unmasks the PE.
+    #[track_caller]
+    pub fn ready(&mut self, pe: usize, event: i32) {
+        self.register(pe, event);
+        assert_eq!(self.ok(pe, n::ENABLE, &[number(event)]), 0);
+        assert_eq!(self.ok(pe, n::UNMASK, &[]), 0);
+    }
+
+    #[track_caller]
+    pub fn signal(&mut self, from: usize, to: usize) {
+        assert_eq!(self.call(from, n::SIGNAL, &[0, mpidr(to)]), 0);
+    }
+
+    pub fn raise(&mut self, pe: usize, event: i32) -> Result<(), Error> {
+        let (dispatcher, own, frame) = self.enter(pe);
+        dispatcher.raise(own, frame, event)
+    }
+
+    /// The client's device asserts an interrupt.
+    pub fn assert_irq(&mut self, pe: usize, intid: u32) {
+        self.hardware(|hardware| hardware.irq(pe, intid).unwrap().pending = true);
+    }
+
+    /// Which event's handler a PE is at the entry of.
+    #[track_caller]
+    pub fn entered(&self, pe: usize) -> i32 {
+        let pc = self.frames[pe].pc;
+        let event = i32::try_from(pc.wrapping_sub(handler(0)) / 0x100).unwrap_or(-1);
+        assert_eq!(pc, handler(event), "PE {pe} is at no handler's entry");
+        event
+    }
+
+    /// Whether the PE is at the entry of this event's handler.
+    pub fn is_in(&self, pe: usize, event: i32) -> bool {
+        self.frames[pe].pc == handler(event)
+    }
+
+    pub fn status(&mut self, pe: usize, event: i32) -> u64 {
+        self.call(pe, n::STATUS, &[number(event)])
+    }
+}
+
+/// An event's number as a register holds it: sign-extended, as a C client passes it.
+pub fn number(event: i32) -> u64 {
+    i64::from(event).cast_unsigned()
+}

@@ -1,0 +1,12 @@
+//! Tests of the dispatcher on a machine made for them.
+
+mod bound;
+mod calls;
+mod clients;
+mod deliver;
+mod entry;
+mod event0;
+mod handler;
+mod machine;
+mod power;
+mod shared;

@@ -1,0 +1,251 @@
+//! Shared events: routing, and PEs that can't take them.
+
+use super::machine::{
+    Machine, PRIVATE_NORMAL, SHARED_FIXED, SHARED_NORMAL, SHARED_SLOT, SPI, mpidr, n, number,
+};
+use crate::Error;
+
+/// A machine with an SPI bound, its event registered by PE 0 and enabled, all PEs unmasked.
+fn with_spi(pes: usize, flags: u64, target: usize) -> Machine {
+    let mut machine = Machine::new(pes);
+    machine.ok(0, n::BIND, &[SPI.into()]);
+    machine.register_with(0, SHARED_SLOT, flags, mpidr(target));
+    machine.ok(0, n::ENABLE, &[number(SHARED_SLOT)]);
+    for pe in 0..pes {
+        machine.ok(pe, n::UNMASK, &[]);
+    }
+    machine
+}
+
+/// The PE in the handler of the SPI's event, if there is one.
+fn runner(machine: &Machine) -> Option<usize> {
+    (0..machine.pes.len()).find(|&pe| machine.is_in(pe, SHARED_SLOT))
+}
+
+#[test]
+fn one_registration_serves_the_system() {
+    let mut machine = with_spi(2, 0, 0);
+    machine.refused(
+        1,
+        n::REGISTER,
+        &[number(SHARED_SLOT), 0x1000],
+        Error::Denied,
+    );
+    assert_eq!(machine.status(1, SHARED_SLOT), 0b011);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(0));
+    assert_eq!(machine.status(1, SHARED_SLOT), 0b111);
+}
+
+#[test]
+fn rm_any_goes_to_a_pe_that_can_take_it() {
+    let mut machine = with_spi(3, 0, 0);
+    machine.ok(0, n::MASK, &[]);
+    machine.ok(1, n::MASK, &[]);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(2));
+    machine.call(2, n::COMPLETE, &[0]);
+    assert!(!machine.irq(0, SPI).active);
+    machine.settle();
+    assert_eq!(runner(&machine), None);
+}
+
+#[test]
+fn rm_any_waits_for_the_first_pe_that_can_take_it() {
+    for first in 0..3 {
+        let mut machine = with_spi(3, 0, 0);
+        for pe in 0..3 {
+            machine.ok(pe, n::MASK, &[]);
+        }
+        machine.assert_irq(0, SPI);
+        machine.settle();
+        assert_eq!(runner(&machine), None);
+        machine.call(first, n::UNMASK, &[]);
+        assert_eq!(runner(&machine), Some(first));
+        for pe in 0..3 {
+            machine.call(pe, n::UNMASK, &[]);
+        }
+        machine.settle();
+        assert_eq!(runner(&machine), Some(first));
+    }
+}
+
+#[test]
+fn rm_any_passes_a_pe_whose_handler_is_parked() {
+    let mut machine = with_spi(2, 0, 0);
+    machine.ready(0, PRIVATE_NORMAL);
+    machine.raise(0, PRIVATE_NORMAL).unwrap();
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(1));
+    assert_eq!(machine.entered(0), PRIVATE_NORMAL);
+}
+
+#[test]
+fn rm_pe_goes_to_its_target_only() {
+    let mut machine = with_spi(3, 1, 2);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(2));
+
+    let mut machine = with_spi(3, 1, 2);
+    machine.ok(2, n::MASK, &[]);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), None);
+    machine.call(2, n::UNMASK, &[]);
+    assert_eq!(runner(&machine), Some(2));
+}
+
+#[test]
+fn rm_pe_waits_for_a_target_that_is_off() {
+    let mut machine = with_spi(2, 1, 1);
+    machine.cpu_off(1);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), None);
+    assert_eq!(machine.status(0, SHARED_SLOT), 0b011);
+    machine.on(1);
+    machine.settle();
+    assert_eq!(runner(&machine), None);
+    machine.call(1, n::UNMASK, &[]);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(1));
+}
+
+#[test]
+fn what_waits_goes_to_the_new_target() {
+    // Acknowledged by the old target while it was masked.
+    let mut machine = with_spi(3, 1, 1);
+    machine.ok(1, n::MASK, &[]);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    let event = number(SHARED_SLOT);
+    machine.ok(0, n::DISABLE, &[event]);
+    machine.ok(0, n::ROUTING_SET, &[event, 1, mpidr(2)]);
+    machine.ok(0, n::ENABLE, &[event]);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(2));
+    assert_eq!(machine.irq(0, SPI).route, 2);
+    machine.call(2, n::COMPLETE, &[0]);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(2));
+}
+
+#[test]
+fn rm_any_moves_away_from_a_pe_that_goes_off() {
+    let mut machine = with_spi(3, 0, 0);
+    machine.cpu_off(0);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(1));
+    machine.cpu_off(1);
+    assert_eq!(machine.status(2, SHARED_SLOT), 0b011);
+    assert!(!machine.irq(0, SPI).active);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    assert_eq!(runner(&machine), Some(2));
+}
+
+#[test]
+fn what_waits_survives_the_pe_that_acknowledged_it() {
+    let mut machine = with_spi(2, 0, 0);
+    machine.ok(0, n::MASK, &[]);
+    machine.ok(1, n::MASK, &[]);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    machine.cpu_off(0);
+    machine.call(1, n::UNMASK, &[]);
+    assert_eq!(runner(&machine), Some(1));
+}
+
+#[test]
+fn one_pe_at_a_time_runs_the_handler() {
+    let mut machine = Machine::new(2);
+    machine.ready(0, SHARED_NORMAL);
+    machine.ok(1, n::UNMASK, &[]);
+    machine.raise(0, SHARED_NORMAL).unwrap();
+    assert_eq!(machine.entered(0), SHARED_NORMAL);
+    // Raised on the other PE while it runs here.
+    machine.raise(1, SHARED_NORMAL).unwrap();
+    machine.settle();
+    assert!(!machine.is_in(1, SHARED_NORMAL));
+    machine.call(0, n::COMPLETE, &[0]);
+    machine.settle();
+    assert_eq!(machine.entered(0), SHARED_NORMAL);
+
+    // Masked when it completes: the other one takes it.
+    machine.raise(1, SHARED_NORMAL).unwrap();
+    machine.ok(0, n::MASK, &[]);
+    machine.call(0, n::COMPLETE, &[0]);
+    machine.settle();
+    assert_eq!(machine.entered(1), SHARED_NORMAL);
+}
+
+#[test]
+fn enable_on_one_pe_lets_another_take_it() {
+    let mut machine = Machine::new(2);
+    machine.register(0, SHARED_NORMAL);
+    machine.ok(1, n::UNMASK, &[]);
+    machine.raise(0, SHARED_NORMAL).unwrap();
+    machine.settle();
+    // PE 0 is masked.
+    machine.ok(0, n::ENABLE, &[number(SHARED_NORMAL)]);
+    machine.settle();
+    assert_eq!(machine.entered(1), SHARED_NORMAL);
+}
+
+#[test]
+fn unregister_while_it_runs_elsewhere() {
+    let mut machine = with_spi(2, 1, 1);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    let event = number(SHARED_SLOT);
+    assert_eq!(
+        machine.call(0, n::UNREGISTER, &[event]),
+        Error::Pending.code()
+    );
+    machine.refused(0, n::REGISTER, &[event, 0x1000], Error::Denied);
+    machine.refused(0, n::RELEASE, &[event], Error::Denied);
+    machine.refused(0, n::ROUTING_SET, &[event, 0, 0], Error::Denied);
+    assert_eq!(machine.status(0, SHARED_SLOT), 0b100);
+    machine.call(1, n::COMPLETE, &[0]);
+    assert_eq!(machine.status(0, SHARED_SLOT), 0);
+    machine.ok(0, n::RELEASE, &[event]);
+}
+
+#[test]
+fn routing_is_kept_apart_from_running() {
+    let mut machine = with_spi(2, 0, 0);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    let event = number(SHARED_SLOT);
+    machine.ok(1, n::DISABLE, &[event]);
+    machine.refused(1, n::ROUTING_SET, &[event, 1, mpidr(1)], Error::Denied);
+    machine.call(0, n::COMPLETE, &[0]);
+    machine.ok(1, n::ROUTING_SET, &[event, 1, mpidr(1)]);
+}
+
+#[test]
+fn shared_reset_drops_what_waits() {
+    let mut machine = with_spi(1, 0, 0);
+    machine.ready(0, SHARED_FIXED);
+    machine.ok(0, n::MASK, &[]);
+    machine.assert_irq(0, SPI);
+    machine.settle();
+    machine.ok(0, n::SHARED_RESET, &[]);
+    assert!(!machine.irq(0, SPI).active && !machine.irq(0, SPI).group0);
+    machine.refused(
+        0,
+        n::REGISTER,
+        &[number(SHARED_SLOT), 0x1000],
+        Error::Denied,
+    );
+    machine.ok(0, n::BIND, &[SPI.into()]);
+    machine.ready(0, SHARED_SLOT);
+    machine.settle();
+    assert_eq!(runner(&machine), None);
+}
