@@ -194,3 +194,23 @@ fn the_os_is_denied_the_cluster_while_the_other_pe_comes_on() {
         other.join().unwrap();
     });
 }
+
+#[test]
+fn a_pe_that_starts_and_goes_off_at_once_is_off() {
+    loom::model(|| {
+        let (psci, _) = machine(&[0]);
+        let caller = thread::spawn(move || assert_eq!(cpu_on(psci, 0, 2), SUCCESS));
+        let started = psci.start(2).is_some();
+        if started {
+            psci.off(2);
+        }
+        caller.join().unwrap();
+        let suspend = call(psci, 0, SYSTEM_SUSPEND, [ENTRY, 0, 0]);
+        let expected = if started {
+            Outcome::SystemSuspend
+        } else {
+            DENIED
+        };
+        assert_eq!(suspend, expected);
+    });
+}
