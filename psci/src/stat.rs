@@ -5,7 +5,7 @@ use crate::sync::{Locked, const_unless_loom};
 /// The statistics of one state of one node (DEN0022 5.1.21, 5.1.22). A stay counts once it ends.
 #[derive(Debug)]
 pub(crate) struct Stat {
-    /// When the present stay began, in microseconds since cold boot; 0 if there is none.
+    /// When the latest stay began, in microseconds since cold boot; 0 if none ever began.
     since: Locked,
     residency: Locked,
     count: Locked,
@@ -31,7 +31,6 @@ impl Stat {
     pub(crate) fn end(&self, now: u64) {
         let since = self.since.get();
         if since != 0 {
-            self.since.set(0);
             self.residency
                 .set(self.residency.get() + now.saturating_sub(since));
             self.count.set(self.count.get() + 1);
