@@ -17,24 +17,34 @@ pub(super) struct Entry {
 }
 
 impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
-    /// `SDEI_EVENT_SIGNAL`.
+    /// `SDEI_EVENT_SIGNAL` of event 0.
     #[inline]
-    pub(super) fn signal(&self, pe: &Pe<PRIVATE>, event: i32, affinity: u64) -> Result<u64, Error> {
-        if event != 0 {
-            return Err(Error::InvalidParameters);
-        }
-        let index = self
+    pub(super) fn signal(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+        affinity: u64,
+    ) {
+        let target = self
             .port
             .pe_index(affinity)
-            .ok_or(Error::InvalidParameters)?;
-        let target = self.pes.get(index).ok_or(Error::InvalidParameters)?;
-        let is_new = target.signal().ok_or(Error::InvalidParameters)?;
-        // A signal to this PE is dispatched on the way out of the call, and one that was pending
-        // already has brought its SGI.
-        if is_new && index != pe.index {
-            self.port.notify(index);
+            .and_then(|index| Some((index, self.pes.get(index)?.signal()?)));
+        match target {
+            // No SGI to oneself: what can be dispatched is on the way out of the call.
+            Some((index, _)) if index == pe.index => {
+                frame.x_mut()[0] = 0;
+                self.dispatch(pe, here, frame);
+            }
+            Some((index, is_new)) => {
+                // A signal that was pending already has brought its SGI.
+                if is_new {
+                    self.port.notify(index);
+                }
+                frame.x_mut()[0] = 0;
+            }
+            None => frame.x_mut()[0] = Error::InvalidParameters.code(),
         }
-        Ok(0)
     }
 
     /// Dispatches the most urgent event that is pending and eligible here, if there is one.
@@ -126,18 +136,15 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// `SDEI_EVENT_COMPLETE`.
     #[inline]
-    pub(super) fn complete(
-        &self,
-        pe: &mut Pe<PRIVATE>,
-        here: &SharedPe,
-        frame: &mut impl Frame,
-    ) -> Result<(), Error> {
-        let context = pe.innermost().ok_or(Error::Denied)?;
+    pub(super) fn complete(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+        let Some(context) = pe.innermost() else {
+            frame.x_mut()[0] = Error::Denied.code();
+            return;
+        };
         let event = context.event.take();
-        *frame.x_mut() = context.x;
+        context.restore_registers(frame);
         frame.set_return(context.pc, context.pstate);
         self.finish(pe, here, frame, event);
-        Ok(())
     }
 
     /// `SDEI_EVENT_COMPLETE_AND_RESUME`.
@@ -147,17 +154,20 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         here: &SharedPe,
         frame: &mut impl Frame,
         address: u64,
-    ) -> Result<(), Error> {
-        let context = pe.innermost().ok_or(Error::Denied)?;
+    ) {
+        let Some(context) = pe.innermost() else {
+            frame.x_mut()[0] = Error::Denied.code();
+            return;
+        };
         if !is_code_address(address) {
-            return Err(Error::InvalidParameters);
+            frame.x_mut()[0] = Error::InvalidParameters.code();
+            return;
         }
         let event = context.event.take();
-        *frame.x_mut() = context.x;
+        context.restore_registers(frame);
         self.port.take_exception(context.pc, context.pstate);
         frame.set_return(address, pstate::entry(context.pstate, &self.port.client()));
         self.finish(pe, here, frame, event);
-        Ok(())
     }
 
     /// The handler of `event` has completed on this PE, and the frame is what it interrupted.

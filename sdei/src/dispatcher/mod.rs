@@ -108,51 +108,48 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// [`Error::NotSupported`] and changes nothing, and so does a number that is no call.
     #[inline]
     pub fn call(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
-        let [function, a1, a2, a3, a4, a5, ..] = *frame.x();
-        // The function ID is w0; the upper half is not part of it.
-        let function = function as u32;
-        let (Ok(call), Some(here)) = (
-            Call::decode(function, &[a1, a2, a3, a4, a5]),
-            self.pes.get(pe.index),
-        ) else {
+        let (function, args) = registers(frame);
+        let Some(here) = self.pes.get(pe.index) else {
             frame.x_mut()[0] = call::not_supported(function);
             return;
         };
         if !self.port.client_el().is(frame.pstate()) {
-            frame.x_mut()[0] = Error::NotSupported.code();
+            frame.x_mut()[0] = call::not_supported(function);
             return;
         }
-
-        let answer = match call {
-            Call::Version => Ok(call::VERSION),
-            Call::EventStatus { event } => self.status(pe, event),
-            Call::EventContext { index } => query::context(pe, index),
-            Call::EventGetInfo { event, info } => self.get_info(event, info),
-            Call::Features { feature } => self.features(feature),
-
-            Call::EventSignal { event, affinity } => {
-                let signalled = self.signal(pe, event, affinity);
-                return self.answer_and_dispatch(pe, here, frame, signalled);
+        // The calls whose cost is felt are served here, so that they need no stack; each of the
+        // others is worth decoding again.
+        match Call::decode(function, &args) {
+            Ok(Call::Version) => frame.x_mut()[0] = call::VERSION,
+            Ok(Call::EventStatus { event: 0 }) => {
+                frame.x_mut()[0] = pe.events[0].handler.status();
             }
-            Call::EventComplete => match self.complete(pe, here, frame) {
-                Ok(()) => return,
-                Err(error) => Err(error),
-            },
-            Call::EventCompleteAndResume { address } => {
-                match self.complete_and_resume(pe, here, frame, address) {
-                    Ok(()) => return,
-                    Err(error) => Err(error),
-                }
+            Ok(Call::EventSignal { event: 0, affinity }) => {
+                self.signal(pe, here, frame, affinity);
             }
-            Call::PeMask => {
+            Ok(Call::EventComplete) => self.complete(pe, here, frame),
+            Ok(Call::PeMask) => {
                 let was_masked = core::mem::replace(&mut pe.masked, true);
-                Ok(u64::from(!was_masked))
+                frame.x_mut()[0] = u64::from(!was_masked);
             }
-            Call::PeUnmask => {
+            Ok(Call::PeUnmask) => {
                 pe.masked = false;
-                return self.answer_and_dispatch(pe, here, frame, Ok(0));
+                frame.x_mut()[0] = 0;
+                self.dispatch(pe, here, frame);
             }
+            _ => self.call_other(pe, here, frame),
+        }
+    }
 
+    /// The calls that [`Dispatcher::call`] does not serve itself.
+    #[inline(never)]
+    fn call_other(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+        let (function, args) = registers(frame);
+        let Ok(call) = Call::decode(function, &args) else {
+            frame.x_mut()[0] = call::not_supported(function);
+            return;
+        };
+        let answer = match call {
             Call::EventRegister {
                 event,
                 entry,
@@ -166,18 +163,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
                     Slot::Shared(i) => self.register_shared(pe, i, registration),
                 }
             }),
-            Call::EventEnable { event } => match self.slot(event) {
-                Ok(Slot::Private(i)) => {
-                    let enabled = self.enable_private(pe, i);
-                    return self.answer_and_dispatch(pe, here, frame, enabled);
-                }
-                Ok(Slot::Shared(i)) => {
-                    let enabled = self.enable_shared(i);
-                    self.answer_and_dispatch(pe, here, frame, enabled);
-                    return self.pass_on(pe.index, i);
-                }
-                Err(error) => Err(error),
-            },
+            Call::EventEnable { event } => return self.enable(pe, here, frame, event),
             Call::EventDisable { event } => self.slot(event).and_then(|slot| match slot {
                 Slot::Private(i) => self.disable_private(pe, i),
                 Slot::Shared(i) => self.disable_shared(i),
@@ -186,6 +172,12 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
                 Slot::Private(i) => self.unregister_private(pe, here, i),
                 Slot::Shared(i) => self.unregister_shared(i),
             }),
+            Call::EventContext { index } => query::context(pe, index),
+            Call::EventCompleteAndResume { address } => {
+                return self.complete_and_resume(pe, here, frame, address);
+            }
+            Call::EventStatus { event } => self.status(pe, event),
+            Call::EventGetInfo { event, info } => self.get_info(event, info),
             Call::EventRoutingSet {
                 event,
                 mode,
@@ -193,8 +185,15 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             } => self.routing_set(pe, event, mode, affinity),
             Call::InterruptBind { intid } => self.bind(intid),
             Call::InterruptRelease { event } => self.release(event),
+            // Event 0 is served by `call`, and no other can be signalled.
+            Call::EventSignal { .. } => Err(Error::InvalidParameters),
+            Call::Features { feature } => self.features(feature),
             Call::PrivateReset => self.private_reset(pe, here),
             Call::SharedReset => self.shared_reset(),
+            // Served by `call`.
+            Call::Version | Call::EventComplete | Call::PeMask | Call::PeUnmask => {
+                Err(Error::NotSupported)
+            }
         };
         frame.x_mut()[0] = answer.unwrap_or_else(Error::code);
     }
@@ -262,22 +261,32 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         self.events.find(event).ok_or(Error::InvalidParameters)
     }
 
-    /// Writes the answer of a call that can remove a blocker, then dispatches, so that the
-    /// interrupted context has the answer in it.
-    #[inline]
-    fn answer_and_dispatch(
-        &self,
-        pe: &mut Pe<PRIVATE>,
-        here: &SharedPe,
-        frame: &mut impl Frame,
-        answer: Result<u64, Error>,
-    ) {
-        match answer {
-            Ok(value) => {
-                frame.x_mut()[0] = value;
+    /// `SDEI_EVENT_ENABLE`.
+    fn enable(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame, event: i32) {
+        let enabled = self.slot(event).and_then(|slot| {
+            match slot {
+                Slot::Private(i) => self.enable_private(pe, i)?,
+                Slot::Shared(i) => self.enable_shared(i)?,
+            }
+            Ok(slot)
+        });
+        match enabled {
+            Ok(slot) => {
+                // First the answer, so that it is in the context which a handler interrupts.
+                frame.x_mut()[0] = 0;
                 self.dispatch(pe, here, frame);
+                if let Slot::Shared(i) = slot {
+                    self.pass_on(pe.index, i);
+                }
             }
             Err(error) => frame.x_mut()[0] = error.code(),
         }
     }
+}
+
+/// The function ID, which is w0 (the upper half of x0 is not part of it), and x1..x5.
+#[inline]
+fn registers(frame: &impl Frame) -> (u32, [u64; 5]) {
+    let [x0, args @ .., _, _, _, _, _, _, _, _, _, _, _, _] = *frame.x();
+    (x0 as u32, args)
 }

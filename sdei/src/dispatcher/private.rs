@@ -66,13 +66,13 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         Ok(intid)
     }
 
-    pub(super) fn enable_private(&self, pe: &mut Pe<PRIVATE>, i: usize) -> Result<u64, Error> {
+    pub(super) fn enable_private(&self, pe: &mut Pe<PRIVATE>, i: usize) -> Result<(), Error> {
         let event = &mut pe.events[i];
         event.handler = event.handler.enable()?;
         if event.intid != 0 {
             self.port.enable(event.intid);
         }
-        Ok(0)
+        Ok(())
     }
 
     pub(super) fn disable_private(&self, pe: &mut Pe<PRIVATE>, i: usize) -> Result<u64, Error> {

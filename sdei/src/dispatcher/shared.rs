@@ -81,13 +81,13 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         Ok(0)
     }
 
-    pub(super) fn enable_shared(&self, i: usize) -> Result<u64, Error> {
+    pub(super) fn enable_shared(&self, i: usize) -> Result<(), Error> {
         let mut event = self.shared[i].lock();
         event.handler = event.handler.enable()?;
         if event.intid != 0 {
             self.port.enable(event.intid);
         }
-        Ok(0)
+        Ok(())
     }
 
     pub(super) fn disable_shared(&self, i: usize) -> Result<u64, Error> {
