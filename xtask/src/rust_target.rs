@@ -116,6 +116,9 @@ fn build(place: &Path, version: &str) -> Result<()> {
             .args(["build", "--release", "-Zbuild-std=core,alloc", "--target"])
             .arg(TARGET)
             .env("RUSTC_BOOTSTRAP", "1")
+            // As in the toolchain's own libraries, or the image's link-time
+            // optimisation could not see into them.
+            .env("RUSTFLAGS", "-Cembed-bitcode=yes")
             .env("__CARGO_TESTS_ONLY_SRC_ROOT", &source)
             .env("CARGO_TARGET_DIR", krate.join("target"))
             .current_dir(&krate),

@@ -122,7 +122,10 @@ impl Machine {
         let on_off = |yes| if yes { "on" } else { "off" };
         let path = |path: &Path| path.display().to_string();
         let mut arguments: Vec<String> = Vec::new();
-        let mut push = |name: &str, value: String| arguments.extend([name.to_owned(), value]);
+        let mut push = |name: &str, value: String| {
+            arguments.push(name.to_owned());
+            arguments.extend((!value.is_empty()).then_some(value));
+        };
 
         push(
             "-machine",
@@ -135,8 +138,6 @@ impl Machine {
         push("-cpu", self.cpu_argument());
         push("-smp", self.cpus.to_string());
         push("-m", self.memory.clone());
-        // The card's boot ROM is a package of its own, and nothing here needs it.
-        push("-nic", "none".into());
         push("-bios", path(&self.firmware));
         if let Some(kernel) = &self.kernel {
             push("-kernel", path(kernel));
@@ -159,6 +160,8 @@ impl Machine {
         for (name, value) in &self.options {
             push("-fw_cfg", format!("name=opt/bl31/{name},string={value}"));
         }
+        // No network card, whose boot ROM is a package of its own, and no sound.
+        push("-nodefaults", String::new());
         push("-display", "none".into());
         let secure = match consoles {
             Consoles::Terminal(secure) => {
