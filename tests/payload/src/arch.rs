@@ -62,6 +62,8 @@ const TCR: u64 =
     25 | 0b01 << 8 | 0b01 << 10 | 0b11 << 12 | 0b010 << 16 | 1 << 23 | 1 << 31 | 0b010 << 32;
 /// SCTLR: MMU and caches on, every RES1 bit of the three forms set, SPAN among them.
 const SCTLR: u64 = 0x30d5_0830 | 1 << 12 | 1 << 2 | 1;
+/// SCTLR_EL1 with the MMU off.
+const EL1_MMU_OFF: u64 = 0x30d0_0800;
 /// HCR_EL2: RW and TGE, so that exceptions from EL0 and interrupts come to EL2.
 const HCR: u64 = 1 << 31 | 1 << 27;
 
@@ -187,6 +189,10 @@ unsafe extern "C" {
     fn smc_then_svc();
     fn smc_then_hvc();
     fn smc1_then_svc();
+    fn probe_reads();
+    fn probe_reads_end();
+    fn probe_el3();
+    fn probe_el3_end();
 }
 
 /// Code in `entry.s`.
@@ -206,6 +212,14 @@ pub enum Code {
     SmcThenHvc,
     /// SMC #1, then SVC.
     Smc1ThenSvc,
+    /// Reads of system registers, 8 bytes each: MRS, then SVC.
+    ProbeReads,
+    /// Their end.
+    ProbeReadsEnd,
+    /// The same for registers of EL3.
+    ProbeEl3,
+    /// Their end.
+    ProbeEl3End,
     /// The end of [`enter`], as if an exception had been taken: for COMPLETE_AND_RESUME.
     Leave,
     /// The exception vectors of this EL.
@@ -223,6 +237,10 @@ impl Code {
             Self::SmcThenSvc => smc_then_svc as *const (),
             Self::SmcThenHvc => smc_then_hvc as *const (),
             Self::Smc1ThenSvc => smc1_then_svc as *const (),
+            Self::ProbeReads => probe_reads as *const (),
+            Self::ProbeReadsEnd => probe_reads_end as *const (),
+            Self::ProbeEl3 => probe_el3 as *const (),
+            Self::ProbeEl3End => probe_el3_end as *const (),
             Self::Leave if el() == 2 => leave_el2 as *const (),
             Self::Leave => leave_el1 as *const (),
             Self::Vectors if el() == 2 => vectors_el2 as *const (),
@@ -323,18 +341,6 @@ pub fn exception_registers() -> (u64, u64) {
     }
 }
 
-/// Sets ELR and SPSR of this EL to values that something should leave alone.
-pub fn set_exception_registers(elr: u64, spsr: u64) {
-    // SAFETY: All masked, nothing returns through them before the next exception sets them anew.
-    unsafe {
-        if el() == 2 {
-            asm!("msr elr_el2, {}", "msr spsr_el2, {}", in(reg) elr, in(reg) spsr, options(nostack));
-        } else {
-            asm!("msr elr_el1, {}", "msr spsr_el1, {}", in(reg) elr, in(reg) spsr, options(nostack));
-        }
-    }
-}
-
 /// SCTLR of this EL.
 pub fn sctlr() -> u64 {
     if el() == 2 {
@@ -371,6 +377,16 @@ pub fn is_vhe_host() -> bool {
 /// Lets EL1 be entered instead of the host's EL0 (`guest`: HCR_EL2.TGE = 0), or back.
 pub fn set_guest(guest: bool) {
     let mut value = el2::accessors::read_hcr_el2().bits() & !(1 << 27 | 0b111 << 3);
+    if guest {
+        // SAFETY: EL1's SCTLR: MMU and caches off, the RES1 bits of a CPU without extensions set.
+        unsafe {
+            if is_vhe_host() {
+                asm!("msr S3_5_C1_C0_0, {}", in(reg) EL1_MMU_OFF, options(nostack));
+            } else {
+                asm!("msr sctlr_el1, {}", in(reg) EL1_MMU_OFF, options(nostack));
+            }
+        }
+    }
     // FMO, IMO, AMO: a guest's interrupts come here, as TGE has it for EL0's.
     value |= if guest { 0b111 << 3 } else { 1 << 27 };
     // SAFETY: This code runs at EL2, whose own translation TGE does not change.

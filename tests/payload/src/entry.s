@@ -329,13 +329,16 @@ event_entry:
     b       {completion_refused}
 
 // Snippets for `enter`. The spinning ones leave when the word at x29 is not 0; x30 is their scratch register.
+// They set NZCV, so that what they are interrupted with differs from what `enter` left in SPSR.
 .global spin_then_svc, spin_then_hvc, smc_then_svc, smc_then_hvc, smc1_then_svc
 spin_then_svc:
+    cmp     xzr, xzr
 1:  ldr     w30, [x29]
     yield
     cbz     w30, 1b
     svc     #0
 spin_then_hvc:
+    cmp     xzr, xzr
 1:  ldr     w30, [x29]
     yield
     cbz     w30, 1b
@@ -349,6 +352,53 @@ smc_then_hvc:
 smc1_then_svc:
     smc     #1
     svc     #0
+
+// Reads of system registers that firmware has to open, each followed by SVC.
+.global probe_reads, probe_reads_end
+probe_reads:
+.macro probe name:vararg
+    .irp    register, \name
+    mrs     x0, \register
+    svc     #0
+    .endr
+.endm
+    probe   S3_3_C2_C4_0, S3_3_C2_C4_1          // RNDR, RNDRRS
+    probe   S3_0_C2_C0_3, S3_0_C1_C0_3          // TCR2_EL1, SCTLR2_EL1
+    probe   S3_0_C10_C2_2, S3_0_C10_C2_3        // PIRE0_EL1, PIR_EL1
+    probe   S3_0_C10_C2_4, S3_3_C10_C2_4        // POR_EL1, POR_EL0
+    probe   S3_0_C2_C5_0, S3_0_C2_C5_1          // GCSCR_EL1, GCSPR_EL1
+    probe   S3_0_C2_C1_0, S3_0_C2_C2_0          // APIAKeyLo_EL1, APDAKeyLo_EL1
+    probe   S3_0_C1_C0_5, S3_0_C1_C0_6          // RGSR_EL1, GCR_EL1
+    probe   S3_0_C5_C6_0, S3_0_C13_C0_7         // TFSR_EL1, SCXTNUM_EL1
+    probe   S3_0_C13_C0_5, S3_3_C13_C0_5        // ACCDATA_EL1, TPIDR2_EL0
+    probe   S3_0_C10_C5_0, S3_0_C10_C5_1        // MPAM1_EL1, MPAM0_EL1
+    probe   S3_0_C9_C9_0, S3_0_C9_C10_7         // PMSCR_EL1, PMBIDR_EL1
+    probe   S3_0_C9_C11_7, S3_0_C1_C2_1         // TRBIDR_EL1, TRFCR_EL1
+    probe   S2_1_C9_C0_0, S2_1_C9_C2_0          // BRBCR_EL1, BRBIDR0_EL1
+    probe   S3_3_C9_C12_0, S3_3_C9_C13_0        // PMCR_EL0, PMCCNTR_EL0
+    probe   S3_3_C13_C2_0, S3_3_C13_C4_0        // AMCR_EL0, AMEVCNTR00_EL0
+    probe   S3_0_C5_C3_0, S3_0_C5_C4_0          // ERRIDR_EL1, ERXFR_EL1
+    probe   S3_0_C1_C2_0, S3_0_C1_C2_4          // ZCR_EL1, SMPRI_EL1
+    probe   S3_0_C1_C2_6, S3_3_C4_C2_2          // SMCR_EL1, SVCR
+    probe   S2_0_C0_C2_2, S2_0_C1_C1_4          // MDSCR_EL1, OSLSR_EL1
+    probe   S2_0_C1_C3_4, S2_0_C1_C4_4          // OSDLR_EL1, DBGPRCR_EL1
+    probe   S3_3_C14_C0_5, S3_3_C14_C0_6        // CNTPCTSS_EL0, CNTVCTSS_EL0
+    probe   S3_0_C12_C12_5, S3_0_C12_C12_7      // ICC_SRE_EL1, ICC_IGRPEN1_EL1
+    probe   S3_4_C1_C2_2, S3_4_C1_C1_4          // HCRX_EL2, HFGRTR_EL2
+    probe   S3_4_C3_C1_4, S3_4_C3_C1_6          // HDFGRTR_EL2, HAFGRTR_EL2
+    probe   S3_4_C3_C1_2, S3_4_C14_C0_6         // HFGRTR2_EL2, CNTPOFF_EL2
+    probe   S3_4_C1_C2_0, S3_4_C1_C2_6          // ZCR_EL2, SMCR_EL2
+    probe   S3_4_C10_C5_0, S3_4_C12_C9_5        // MPAM2_EL2, ICC_SRE_EL2
+    probe   S3_4_C9_C9_0, S3_4_C1_C2_1          // PMSCR_EL2, TRFCR_EL2
+    probe   S3_7_C14_C2_1, S3_0_C15_C0_0        // CNTPS_CTL_EL1, an implementation defined register
+probe_reads_end:
+// Reads of registers of EL3, each followed by SVC.
+.global probe_el3, probe_el3_end
+probe_el3:
+    probe   S3_6_C1_C1_0, S3_6_C1_C0_0          // SCR_EL3, SCTLR_EL3
+    probe   S3_6_C4_C0_1, S3_6_C12_C0_0         // ELR_EL3, VBAR_EL3
+    probe   S3_6_C13_C0_2, S3_6_C12_C12_7       // TPIDR_EL3, ICC_IGRPEN1_EL3
+probe_el3_end:
 
 .section .vectors, "ax"
 vectors el1

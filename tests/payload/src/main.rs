@@ -8,12 +8,14 @@
 #![no_main]
 
 mod arch;
+mod bench;
 mod check;
 mod console;
 mod gic;
 mod machine;
 mod pe;
 mod psci;
+mod reset;
 mod sdei;
 mod tests;
 
@@ -51,7 +53,17 @@ extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
         machine.pes,
         machine.bootargs
     );
-    tests::run(machine);
+    if machine.argument("stage=") == Some("reset") {
+        reset::run(machine);
+    } else if machine
+        .bootargs
+        .split_ascii_whitespace()
+        .any(|word| word == "bench")
+    {
+        bench::run(machine, counter);
+    } else {
+        tests::run(machine);
+    }
     psci::system_off()
 }
 

@@ -1,5 +1,12 @@
 //! The tests, and how they are run.
 
+mod bugs;
+mod calls;
+mod handler;
+mod interrupted;
+pub mod linux;
+mod power;
+mod signals;
 mod smccc;
 
 use crate::check::Outcome;
@@ -31,9 +38,21 @@ use tests;
 pub struct Env {
     /// The machine.
     pub machine: &'static Machine,
+    /// What the very first PE_MASK answered.
+    pub first_mask: i64,
 }
 
+static ENV: spin::Once<Env> = spin::Once::new();
+
 impl Env {
+    /// Takes the machine as it was handed over; masks this PE.
+    pub fn new(machine: &'static Machine) -> &'static Self {
+        ENV.call_once(|| Self {
+            machine,
+            first_mask: sdei::pe_mask(),
+        })
+    }
+
     /// The PE that runs the tests.
     pub fn me(&self) -> &'static Pe {
         Pe::at(self.machine.boot)
@@ -84,12 +103,20 @@ impl Env {
     }
 }
 
-const AREAS: &[&[Test]] = &[smccc::TESTS];
+const AREAS: &[&[Test]] = &[
+    smccc::TESTS,
+    calls::TESTS,
+    handler::TESTS,
+    power::TESTS,
+    signals::TESTS,
+    linux::TESTS,
+    bugs::TESTS,
+];
 
 /// Runs the tests that the command line asks for.
 pub fn run(machine: &'static Machine) {
     let filter = machine.argument("filter=").unwrap_or("");
-    let env: &'static Env = ENV.call_once(|| Env { machine });
+    let env = Env::new(machine);
     let (mut passed, mut failed) = (0, 0);
     for test in AREAS.iter().copied().flatten() {
         if test.pes > machine.pes || !test.name.contains(filter) {
@@ -115,5 +142,3 @@ pub fn run(machine: &'static Machine) {
     }
     say!("payload: {passed} passed, {failed} failed");
 }
-
-static ENV: spin::Once<Env> = spin::Once::new();

@@ -1,0 +1,172 @@
+//! `stage=reset`: SYSTEM_RESET in the ways a kernel gets there, the last boot ending with SYSTEM_OFF in a handler.
+//!
+//! Which boot this is stands in memory that the payload never clears and QEMU keeps over a reset.
+
+use crate::check::{Outcome, check, equal, wait};
+use crate::machine::Machine;
+use crate::pe::{Finish, Job, Pe};
+use crate::tests::Env;
+use crate::tests::linux::{event_0_row, on_each, probe_row};
+use crate::{arch, gic, psci, say, sdei};
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, Ordering::*};
+
+/// What lives through a reset.
+#[repr(C)]
+struct Survivor {
+    magic: AtomicU64,
+    boots: AtomicU64,
+    passed: AtomicU64,
+    failed: AtomicU64,
+}
+
+const MAGIC: u64 = u64::from_le_bytes(*b"survivor");
+
+unsafe extern "C" {
+    #[link_name = "_survivor"]
+    static SURVIVOR: Survivor;
+}
+
+/// The name of what brought this boot about, and what brings about the next; the first comes from power-on.
+const WAYS: [(&str, fn(&'static Env) -> Outcome); 6] = [
+    ("power_on", plain),
+    ("plain", after_kernels_shutdown),
+    ("after_kernels_shutdown", from_another_pe),
+    ("from_another_pe", in_a_handler),
+    ("in_a_handler", with_parked_pes),
+    ("with_parked_pes", off_in_a_handler),
+];
+
+/// One boot of several.
+pub fn run(machine: &'static Machine) {
+    // SAFETY: The linker script keeps a page for it, which nothing else uses, and any bits are valid atomics.
+    let survivor = unsafe { &SURVIVOR };
+    if survivor.magic.swap(MAGIC, Relaxed) != MAGIC {
+        survivor.boots.store(0, Relaxed);
+        survivor.passed.store(0, Relaxed);
+        survivor.failed.store(0, Relaxed);
+    }
+    let boot = survivor.boots.fetch_add(1, Relaxed) as usize;
+    let Some((name, next)) = WAYS.get(boot) else {
+        return;
+    };
+    say!("run reset.{name}");
+    let env = Env::new(machine);
+    match whole(env) {
+        Ok(()) => {
+            say!("ok reset.{name}");
+            survivor.passed.fetch_add(1, Relaxed);
+        }
+        Err(why) => {
+            say!("not ok reset.{name}: {why}");
+            survivor.failed.fetch_add(1, Relaxed);
+        }
+    }
+    if boot == WAYS.len() - 1 {
+        say!(
+            "payload: {} passed, {} failed",
+            survivor.passed.load(Relaxed),
+            survivor.failed.load(Relaxed)
+        );
+        survivor.magic.store(0, Relaxed);
+    }
+    // SAFETY: Cleans one line to memory, where it survives the caches being turned off.
+    unsafe { asm!("dc civac, {}", "dsb sy", in(reg) &raw const SURVIVOR, options(nostack)) };
+    if let Err(why) = next(env) {
+        say!("not ok reset.{name}: {why}");
+    }
+    say!("payload: the machine went on after what should have ended it");
+}
+
+/// After a reset everything is as after power-on.
+fn whole(env: &'static Env) -> Outcome {
+    equal("the first PE_MASK", env.first_mask, 0)?;
+    equal("STATUS", sdei::status(0), 0)?;
+    for pe in env.others() {
+        equal(
+            "AFFINITY_INFO",
+            psci::affinity_info(pe.mpidr(), 0),
+            psci::OFF,
+        )?;
+    }
+    env.all_on()?;
+    probe_row(env)?;
+    event_0_row(env)?;
+    for index in 0..env.machine.pes {
+        let pe = Pe::at(index);
+        equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        pe.await_count(1)?;
+    }
+    on_each(env, |_, _| {
+        check("interrupts arrive", gic::interrupts_work())
+    })
+}
+
+/// With everything registered, enabled and running.
+fn plain(_: &'static Env) -> Outcome {
+    psci::system_reset()
+}
+
+fn after_kernels_shutdown(env: &'static Env) -> Outcome {
+    on_each(env, |_, _| {
+        equal("UNREGISTER", sdei::unregister(0), 0)?;
+        equal("PE_MASK", sdei::pe_mask(), 1)
+    })?;
+    on_each(env, |_, _| equal("PRIVATE_RESET", sdei::private_reset(), 0))?;
+    equal("SHARED_RESET", sdei::shared_reset(), 0)?;
+    on_each(env, |_, _| equal("PE_MASK once more", sdei::pe_mask(), 0))?;
+    psci::system_reset()
+}
+
+/// The last of the PEs; the one that boots if there is no other.
+fn last(env: &'static Env) -> &'static Pe {
+    env.others().last().unwrap_or(env.me())
+}
+
+/// Runs `job`, which ends the machine, on the last PE.
+fn end(env: &'static Env, job: Job) -> Outcome {
+    if last(env).index() == env.machine.boot {
+        return job(last(env), 0);
+    }
+    last(env).start(job, 0)?;
+    wait("the end of the machine", || false)
+}
+
+fn from_another_pe(env: &'static Env) -> Outcome {
+    end(env, |_, _| psci::system_reset())
+}
+
+/// As a watchdog's driver does: signals everyone in a handler, then resets.
+fn in_a_handler(env: &'static Env) -> Outcome {
+    last(env).handling.change(|_| {
+        for index in 0..Machine::get().pes {
+            sdei::signal(Pe::at(index).mpidr());
+        }
+        psci::system_reset()
+    });
+    equal("SIGNAL", sdei::signal(last(env).mpidr()), 0)?;
+    wait("the end of the machine", || false)
+}
+
+fn with_parked_pes(env: &'static Env) -> Outcome {
+    for pe in env.others() {
+        pe.words[0].store(0, Release);
+        pe.handling.change(|pe| {
+            pe.words[0].store(1, Release);
+            loop {
+                arch::wfi();
+            }
+        });
+        equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        wait("the PE that parks", || pe.words[0].load(Acquire) == 1)?;
+    }
+    psci::system_reset()
+}
+
+fn off_in_a_handler(env: &'static Env) -> Outcome {
+    last(env)
+        .handling
+        .change(|_| -> Finish { psci::system_off() });
+    equal("SIGNAL", sdei::signal(last(env).mpidr()), 0)?;
+    wait("the end of the machine", || false)
+}

@@ -1,0 +1,623 @@
+//! Event 0 to other PEs: whatever they do, nothing is lost, and what cannot be delivered yet is delivered later.
+
+use super::{Env, tests};
+use crate::arch;
+use crate::check::{Outcome, check, equal, wait};
+use crate::pe::{Finish, Job, Pe};
+use crate::sdei::{self, INVALID_PARAMETERS};
+use crate::{gic, psci};
+use arm_gic::gicv3::GicCpuInterface;
+use core::sync::atomic::Ordering::*;
+
+tests! { "signal":
+    2 to_daif_masked,
+    2 to_interrupts_unmasked,
+    2 to_priority_masked,
+    2 to_group_1_disabled,
+    2 to_wfi,
+    2 to_standby,
+    2 to_caller_of_el3,
+    2 to_interrupted,
+    2 coalesce_while_masked,
+    1 coalesce_to_self,
+    2 kept_while_disabled,
+    2 kept_while_running,
+    2 dropped_by_unregister,
+    2 to_off_or_unregistered,
+    2 stores_are_visible,
+    2 all_to_one,
+    2 one_to_all,
+    2 all_in_a_ring,
+    2 each_other_at_once,
+    1 ten_thousand_to_self,
+    2 ten_thousand,
+    2 ten_thousand_while_masking,
+    2 ten_thousand_while_disabling,
+    2 while_registering,
+}
+
+/// Rounds of what is done to a PE in each state.
+const ROUNDS: u64 = 200;
+/// Signals of which none may be lost.
+const MANY: u64 = 10_000;
+
+fn complete(_: &'static Pe) -> Finish {
+    Finish::complete()
+}
+
+/// Has the first other PE listen and do `busy` over and over until told to leave, and signals it `rounds`
+/// times, each after the one before was handled.
+fn signal_busy(env: &'static Env, rounds: u64, busy: Job) -> Outcome {
+    let pe = env.other(0)?;
+    pe.leave.store(0, Release);
+    pe.run(|pe, _| pe.listen(complete), 0)?;
+    pe.start(busy, 0)?;
+    for round in 1..=rounds {
+        equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        pe.await_count(round)?;
+    }
+    pe.leave.store(1, Release);
+    // It may sleep, having looked before that store.
+    let mut count = rounds;
+    while !pe.is_ready() {
+        sdei::signal(pe.mpidr());
+        count += 1;
+        wait("the last handlers", || pe.handling.count() >= count)?;
+    }
+    pe.finish()?;
+    pe.await_count(count)?;
+    pe.run(
+        |_, _| check("interrupts still arrive", gic::interrupts_work()),
+        0,
+    )
+}
+
+fn told_to_leave(pe: &Pe) -> bool {
+    pe.leave.load(Acquire) != 0
+}
+
+fn to_daif_masked(env: &'static Env) -> Outcome {
+    signal_busy(env, ROUNDS, |pe, _| {
+        while !told_to_leave(pe) {
+            arch::relax();
+        }
+        Ok(())
+    })
+}
+
+fn to_interrupts_unmasked(env: &'static Env) -> Outcome {
+    signal_busy(env, ROUNDS, |pe, _| {
+        while !told_to_leave(pe) {
+            arch::take_interrupts();
+            arch::relax();
+        }
+        equal("interrupts taken", pe.interrupts.swap(0, AcqRel), 0)
+    })
+}
+
+fn to_priority_masked(env: &'static Env) -> Outcome {
+    signal_busy(env, ROUNDS, |pe, _| {
+        GicCpuInterface::set_priority_mask(0);
+        while !told_to_leave(pe) {
+            arch::relax();
+        }
+        let mask = GicCpuInterface::get_priority_mask();
+        GicCpuInterface::set_priority_mask(0xff);
+        equal("ICC_PMR_EL1 after the events", u64::from(mask), 0)
+    })
+}
+
+fn to_group_1_disabled(env: &'static Env) -> Outcome {
+    signal_busy(env, ROUNDS, |pe, _| {
+        GicCpuInterface::enable_group1(false);
+        while !told_to_leave(pe) {
+            arch::relax();
+        }
+        GicCpuInterface::enable_group1(true);
+        Ok(())
+    })
+}
+
+fn to_wfi(env: &'static Env) -> Outcome {
+    signal_busy(env, ROUNDS, |pe, _| {
+        while !told_to_leave(pe) {
+            arch::wfi();
+        }
+        Ok(())
+    })
+}
+
+fn to_standby(env: &'static Env) -> Outcome {
+    signal_busy(env, ROUNDS, |pe, _| {
+        while !told_to_leave(pe) {
+            equal(
+                "CPU_SUSPEND to standby",
+                psci::standby(crate::machine::Machine::get().standby),
+                psci::SUCCESS,
+            )?;
+        }
+        Ok(())
+    })
+}
+
+fn to_caller_of_el3(env: &'static Env) -> Outcome {
+    signal_busy(env, MANY, |pe, _| {
+        let version = sdei::call1(sdei::Function::Version, 0);
+        while !told_to_leave(pe) {
+            equal(
+                "SDEI_VERSION",
+                sdei::call1(sdei::Function::Version, 0),
+                version,
+            )?;
+            equal("STATUS", sdei::status(0), sdei::REGISTERED | sdei::ENABLED)?;
+            equal("AFFINITY_INFO", psci::affinity_info(pe.mpidr(), 0), 0)?;
+        }
+        Ok(())
+    })
+}
+
+/// With interrupts of the Normal world coming in all the time as well.
+fn to_interrupted(env: &'static Env) -> Outcome {
+    let pe = env.other(0)?;
+    pe.leave.store(0, Release);
+    pe.interrupts.store(0, Release);
+    pe.run(|pe, _| pe.listen(complete), 0)?;
+    pe.start(
+        |pe, _| {
+            while !told_to_leave(pe) {
+                arch::take_interrupts();
+                arch::relax();
+            }
+            check("no interrupt is active", gic::idle())
+        },
+        0,
+    )?;
+    for round in 1..=ROUNDS {
+        gic::send(pe);
+        equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        pe.await_count(round)?;
+        wait("the interrupt was not taken", || {
+            pe.interrupts.load(Acquire) >= round
+        })?;
+    }
+    pe.leave.store(1, Release);
+    pe.finish()?;
+    equal("interrupts taken", pe.interrupts.swap(0, AcqRel), ROUNDS)
+}
+
+fn coalesce_while_masked(env: &'static Env) -> Outcome {
+    let pe = env.other(0)?;
+    pe.run(
+        |pe, _| {
+            pe.listen(complete)
+                .and_then(|()| equal("PE_MASK", sdei::pe_mask(), 1))
+        },
+        0,
+    )?;
+    for round in 1..=ROUNDS {
+        for _ in 0..2 {
+            equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        }
+        pe.run(
+            |pe, before| {
+                equal("entries while masked", pe.handling.count(), before)?;
+                equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
+                equal("entries after PE_UNMASK", pe.handling.count(), before + 1)?;
+                equal("PE_MASK", sdei::pe_mask(), 1)
+            },
+            round - 1,
+        )?;
+    }
+    pe.run(
+        |_, _| check("interrupts still arrive", gic::interrupts_work()),
+        0,
+    )
+}
+
+fn coalesce_to_self(env: &'static Env) -> Outcome {
+    let me = env.me();
+    me.listen(complete)?;
+    for round in 1..=ROUNDS {
+        equal("PE_MASK", sdei::pe_mask(), 1)?;
+        for _ in 0..3 {
+            equal("SIGNAL", sdei::signal(me.mpidr()), 0)?;
+        }
+        equal("entries while masked", me.handling.count(), round - 1)?;
+        equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
+        equal("entries after PE_UNMASK", me.handling.count(), round)?;
+    }
+    check("interrupts still arrive", gic::interrupts_work())
+}
+
+fn kept_while_disabled(env: &'static Env) -> Outcome {
+    let pe = env.other(0)?;
+    pe.run(
+        |pe, _| {
+            pe.listen(complete)
+                .and_then(|()| equal("DISABLE", sdei::disable(0), 0))
+        },
+        0,
+    )?;
+    for round in 1..=ROUNDS {
+        for _ in 0..2 {
+            equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        }
+        pe.run(
+            |pe, before| {
+                equal("entries while disabled", pe.handling.count(), before)?;
+                equal("PE_MASK", sdei::pe_mask(), 1)?;
+                equal("ENABLE", sdei::enable(0), 0)?;
+                equal("entries while masked", pe.handling.count(), before)?;
+                equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
+                equal("entries after PE_UNMASK", pe.handling.count(), before + 1)?;
+                equal("DISABLE", sdei::disable(0), 0)
+            },
+            round - 1,
+        )?;
+        equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        pe.run(
+            |pe, before| {
+                equal("entries while disabled", pe.handling.count(), before)?;
+                equal("ENABLE", sdei::enable(0), 0)?;
+                equal("entries after ENABLE", pe.handling.count(), before + 1)?;
+                // For the next round's count.
+                pe.handling.count.fetch_sub(1, AcqRel);
+                equal("DISABLE", sdei::disable(0), 0)
+            },
+            round,
+        )?;
+    }
+    Ok(())
+}
+
+fn kept_while_running(env: &'static Env) -> Outcome {
+    let pe = env.other(0)?;
+    pe.leave.store(0, Release);
+    pe.words[0].store(0, Release);
+    pe.run(
+        |pe, _| {
+            pe.listen(|pe| {
+                // The first run stays until it is told to go on.
+                if pe.handling.count() == 0 {
+                    pe.words[0].store(1, Release);
+                    while pe.words[0].load(Acquire) != 2 {
+                        arch::relax();
+                    }
+                }
+                Finish::complete()
+            })
+        },
+        0,
+    )?;
+    pe.start(
+        |pe, _| {
+            while !told_to_leave(pe) {
+                arch::relax();
+            }
+            Ok(())
+        },
+        0,
+    )?;
+    equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+    wait("the handler was not entered", || {
+        pe.words[0].load(Acquire) == 1
+    })?;
+    for _ in 0..3 {
+        equal("SIGNAL to a running handler", sdei::signal(pe.mpidr()), 0)?;
+    }
+    equal("completed handlers", pe.handling.count(), 0)?;
+    pe.words[0].store(2, Release);
+    pe.await_count(2)?;
+    pe.leave.store(1, Release);
+    pe.finish()?;
+    equal("entries of the handler", pe.handling.count(), 2)
+}
+
+fn dropped_by_unregister(env: &'static Env) -> Outcome {
+    let pe = env.other(0)?;
+    pe.run(|pe, _| pe.register(complete), 0)?;
+    equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+    pe.run(
+        |pe, _| {
+            equal("UNREGISTER", sdei::unregister(0), 0)?;
+            pe.listen(complete)?;
+            equal("entries of the handler", pe.handling.count(), 0)?;
+            equal("DISABLE", sdei::disable(0), 0)
+        },
+        0,
+    )?;
+    equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+    pe.run(
+        |pe, _| {
+            equal("PRIVATE_RESET", sdei::private_reset(), 0)?;
+            pe.listen(complete)?;
+            equal("entries of the handler", pe.handling.count(), 0)
+        },
+        0,
+    )
+}
+
+fn to_off_or_unregistered(env: &'static Env) -> Outcome {
+    let Some(pe) = env.others().next() else {
+        return Ok(());
+    };
+    equal(
+        "SIGNAL to an off PE",
+        sdei::signal(pe.mpidr()),
+        INVALID_PARAMETERS,
+    )?;
+    pe.turn_on()?;
+    equal(
+        "SIGNAL to an unregistered PE",
+        sdei::signal(pe.mpidr()),
+        INVALID_PARAMETERS,
+    )?;
+    pe.run(|pe, _| pe.register(complete), 0)?;
+    equal("SIGNAL to a registered PE", sdei::signal(pe.mpidr()), 0)?;
+    pe.turn_off()?;
+    equal(
+        "SIGNAL to an off PE",
+        sdei::signal(pe.mpidr()),
+        INVALID_PARAMETERS,
+    )?;
+    pe.turn_on()?;
+    equal(
+        "SIGNAL to an unregistered PE",
+        sdei::signal(pe.mpidr()),
+        INVALID_PARAMETERS,
+    )?;
+    // What was pending when it went off is gone.
+    pe.run(
+        |pe, _| {
+            pe.listen(complete)?;
+            equal("entries of the handler", pe.handling.count(), 0)
+        },
+        0,
+    )
+}
+
+/// Plain stores before SIGNAL, with no barrier between, are seen by the handler.
+fn stores_are_visible(env: &'static Env) -> Outcome {
+    let pe = env.other(0)?;
+    pe.leave.store(0, Release);
+    pe.run(
+        |pe, _| {
+            pe.listen(|pe| {
+                let seen = pe.words[0].load(Relaxed);
+                pe.words[1].store(seen, Relaxed);
+                Finish::complete()
+            })
+        },
+        0,
+    )?;
+    pe.start(
+        |pe, _| {
+            while !told_to_leave(pe) {
+                arch::relax();
+            }
+            Ok(())
+        },
+        0,
+    )?;
+    for round in 1..=MANY {
+        pe.words[0].store(round, Relaxed);
+        equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        pe.await_count(round)?;
+        equal("what the handler saw", pe.words[1].load(Relaxed), round)?;
+    }
+    pe.leave.store(1, Release);
+    pe.finish()
+}
+
+/// For signals from many: each sender counts in its `words[0]`; the target's handler copies that to `words[1]`, so
+/// that a sender knows of its own signal.
+fn acknowledge(_: &'static Pe) -> Finish {
+    for index in 0..crate::machine::Machine::get().pes {
+        let sender = Pe::at(index);
+        let sent = sender.words[0].load(Acquire);
+        sender.words[1].store(sent, Release);
+    }
+    Finish::complete()
+}
+
+/// Signals the PE at `target` 1000 times, each once the one before was acknowledged.
+fn send_many(pe: &'static Pe, target: u64) -> Outcome {
+    for round in 1..=1000 {
+        pe.words[0].store(round, Release);
+        equal("SIGNAL", sdei::signal(Pe::at(target as usize).mpidr()), 0)?;
+        wait("a signal among many was lost", || {
+            pe.words[1].load(Acquire) == round
+        })?;
+    }
+    Ok(())
+}
+
+fn forget_words(env: &'static Env) {
+    for index in 0..env.machine.pes {
+        for word in &Pe::at(index).words {
+            word.store(0, Release);
+        }
+    }
+}
+
+fn all_to_one(env: &'static Env) -> Outcome {
+    env.all_on()?;
+    forget_words(env);
+    env.me().listen(acknowledge)?;
+    for pe in env.others() {
+        pe.start(send_many, env.machine.boot as u64)?;
+    }
+    env.others().try_for_each(Pe::finish)?;
+    let sent = 1000 * (env.machine.pes as u64 - 1);
+    let count = env.me().handling.count();
+    check(
+        "as many entries as signals at most",
+        (1000..=sent).contains(&count),
+    )?;
+    check("interrupts still arrive", gic::interrupts_work())
+}
+
+fn one_to_all(env: &'static Env) -> Outcome {
+    env.all_on()?;
+    for pe in env.others() {
+        pe.leave.store(0, Release);
+        pe.run(|pe, _| pe.listen(complete), 0)?;
+        pe.start(
+            |pe, _| {
+                while !told_to_leave(pe) {
+                    arch::relax();
+                }
+                Ok(())
+            },
+            0,
+        )?;
+    }
+    for round in 1..=1000 {
+        arch::publish();
+        for pe in env.others() {
+            equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        }
+        env.others().try_for_each(|pe| pe.await_count(round))?;
+    }
+    for pe in env.others() {
+        pe.leave.store(1, Release);
+        pe.finish()?;
+    }
+    Ok(())
+}
+
+/// Each signals the next, this PE included, all at the same time.
+fn all_in_a_ring(env: &'static Env) -> Outcome {
+    env.all_on()?;
+    let pes = env.machine.pes;
+    for index in 0..pes {
+        Pe::at(index).words[0].store(0, Release);
+    }
+    let listen: Job = |pe, _| pe.listen(complete);
+    env.others().try_for_each(|pe| pe.run(listen, 0))?;
+    listen(env.me(), 0)?;
+    let turn: Job = |pe, pes| {
+        let next = Pe::at((pe.index() + 1) % pes as usize);
+        for round in 1..=1000 {
+            equal("SIGNAL", sdei::signal(next.mpidr()), 0)?;
+            wait("a signal in the ring was lost", || {
+                next.handling.count() >= round
+            })?;
+        }
+        // Stay for the one before.
+        pe.await_count(1000)
+    };
+    env.others().try_for_each(|pe| pe.start(turn, pes as u64))?;
+    turn(env.me(), pes as u64)?;
+    env.others().try_for_each(Pe::finish)
+}
+
+/// Everyone signals everyone, itself included, from inside a handler too.
+fn each_other_at_once(env: &'static Env) -> Outcome {
+    env.all_on()?;
+    let listen: Job = |pe, _| {
+        pe.listen(|pe| {
+            if pe.handling.count() < 100 {
+                for index in 0..crate::machine::Machine::get().pes {
+                    sdei::signal(Pe::at(index).mpidr());
+                }
+            }
+            Finish::complete()
+        })
+    };
+    env.others().try_for_each(|pe| pe.run(listen, 0))?;
+    listen(env.me(), 0)?;
+    let wait_for_100: Job = |pe, _| {
+        wait("the handler was not entered often enough", || {
+            pe.handling.count() > 100
+        })
+    };
+    env.others().try_for_each(|pe| pe.start(wait_for_100, 0))?;
+    equal("SIGNAL", sdei::signal(env.me().mpidr()), 0)?;
+    wait_for_100(env.me(), 0)?;
+    env.others().try_for_each(Pe::finish)
+}
+
+fn ten_thousand_to_self(env: &'static Env) -> Outcome {
+    let me = env.me();
+    me.listen(complete)?;
+    for round in 1..=MANY {
+        equal("SIGNAL", sdei::signal(me.mpidr()), 0)?;
+        me.await_count(round)?;
+    }
+    check("interrupts still arrive", gic::interrupts_work())
+}
+
+fn ten_thousand(env: &'static Env) -> Outcome {
+    signal_busy(env, MANY, |pe, _| {
+        while !told_to_leave(pe) {
+            arch::relax();
+        }
+        Ok(())
+    })
+}
+
+fn ten_thousand_while_masking(env: &'static Env) -> Outcome {
+    signal_busy(env, MANY, |pe, _| {
+        while !told_to_leave(pe) {
+            equal("PE_MASK", sdei::pe_mask(), 1)?;
+            equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
+        }
+        Ok(())
+    })
+}
+
+fn ten_thousand_while_disabling(env: &'static Env) -> Outcome {
+    signal_busy(env, MANY, |pe, _| {
+        while !told_to_leave(pe) {
+            equal("DISABLE", sdei::disable(0), 0)?;
+            equal("ENABLE", sdei::enable(0), 0)?;
+        }
+        Ok(())
+    })
+}
+
+/// Registered or not, the answer is one of two, and the PE stays in order.
+fn while_registering(env: &'static Env) -> Outcome {
+    let pe = env.other(0)?;
+    pe.leave.store(0, Release);
+    pe.handling.set(complete);
+    pe.run(|_, _| equal("PE_UNMASK", sdei::pe_unmask(), 0), 0)?;
+    pe.start(
+        |pe, _| {
+            let entry = crate::arch::Code::Event.address();
+            while !told_to_leave(pe) {
+                equal(
+                    "REGISTER",
+                    sdei::register(0, entry, pe.handling_address()),
+                    0,
+                )?;
+                equal("ENABLE", sdei::enable(0), 0)?;
+                equal("UNREGISTER", sdei::unregister(0), 0)?;
+            }
+            check("interrupts still arrive", gic::interrupts_work())
+        },
+        0,
+    )?;
+    let mut accepted = 0;
+    for _ in 0..MANY {
+        match sdei::signal(pe.mpidr()) {
+            0 => accepted += 1,
+            answer => equal("SIGNAL", answer, INVALID_PARAMETERS)?,
+        }
+    }
+    pe.leave.store(1, Release);
+    pe.finish()?;
+    check(
+        "no more entries than signals",
+        pe.handling.count() <= accepted,
+    )?;
+    pe.run(
+        |pe, _| {
+            pe.listen(complete)?;
+            equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+            pe.await_count(1)
+        },
+        0,
+    )
+}
