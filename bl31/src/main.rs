@@ -1,8 +1,145 @@
-//! Placeholder.
+//! BL31: the EL3 runtime firmware. It boots the machine into the Normal world,
+//! stays behind, and answers: SDEI (Arm DEN0054), PSCI (DEN0022), SMCCC (DEN0028).
+//!
+//! The way of a call: [`vectors`] stores the registers and calls [`smc`], which
+//! finds the service; the way of an interrupt: [`vectors`], [`interrupt`]. What
+//! a board is, is in the crate `platform`; what the services decide, in `sdei`
+//! and `psci`.
+
 #![no_std]
 #![no_main]
 
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+mod crash;
+mod entry;
+mod features;
+mod interrupt;
+mod mmu;
+mod pe;
+mod power;
+mod services;
+mod smc;
+mod trap;
+mod vectors;
+
+use core::sync::atomic::Ordering;
+
+use aarch64_cpu::asm::{barrier, sev};
+use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+use log::{LevelFilter, info};
+use platform::{Bl33, BootError, Platform, board::Board};
+use psci::{Entry, ExecutionState};
+use sdei::ClientEl;
+
+use mmu::Map;
+use pe::{PeData, first_slot};
+use services::PSCI;
+
+/// The log level if the board's options don't say, set when the image is built.
+fn default_log_level() -> LevelFilter {
+    option_env!("BL31_LOG")
+        .and_then(platform::console::log_level)
+        .unwrap_or(LevelFilter::Info)
+}
+
+/// The PE that boots, on the boot stack, with the MMU still off.
+extern "C" fn boot_main() -> ! {
+    // SAFETY: the first thing that is done, once, on the boot stack.
+    let mut map = unsafe { mmu::turn_on() };
+    // SAFETY: the map has the board's devices, and this is done once.
+    unsafe { Board::enable_consoles() };
+    log::set_max_level(default_log_level());
+    // The only logger there is: this can't fail.
+    let _ = log::set_logger(Board::consoles());
+
+    match boot(&mut map) {
+        Ok(bl33) => enter(map, &bl33),
+        Err(error) => {
+            // Not a matter of the log level: there is nothing else to see.
+            Board::consoles().write(format_args!("bl31: cannot boot: {error}\n"));
+            crash::stop()
+        }
+    }
+}
+
+/// Finds out what machine this is, lets the other PEs go, and loads what is to
+/// run in the Normal world.
+fn boot(map: &mut Map) -> Result<Bl33, BootError> {
+    // SAFETY: the map has the board's devices, and this is done once, before
+    // any other PE runs.
+    unsafe { Board::discover(map) }?;
+    if let Some(level) = Board::log_level() {
+        log::set_max_level(level);
+    }
+    let pes = Board::pe_count();
+    info!(
+        "version {} on {}, {pes} PE{}; SDEI {}.{}, PSCI 1.3, SMCCC 1.5",
+        env!("CARGO_PKG_VERSION"),
+        Board::NAME,
+        if pes == 1 { "" } else { "s" },
+        sdei::call::VERSION_MAJOR,
+        sdei::call::VERSION_MINOR,
+    );
+    map.slots(pes);
+    entry::SLOT_COUNT.store(pes, Ordering::Relaxed);
+    // What the others read now, they read with their MMU off.
+    barrier::dsb(barrier::SY);
+    Board::release();
+    barrier::dsb(barrier::SY);
+    sev();
+    // SAFETY: after `discover`, and once.
+    unsafe { Board::load_bl33(map) }
+}
+
+/// Enters the Normal world on the PE that boots.
+fn enter(map: Map, bl33: &Bl33) -> ! {
+    let slot = first_slot();
+    let index = Board::pe_index(MPIDR_EL1.get()).unwrap_or_default();
+    // SAFETY: the first slot is mapped and nobody else's: the others draw later ones.
+    let pe = unsafe {
+        slot.write(PeData::new(index));
+        &mut *slot
+    };
+    features::open();
+    PSCI.boot(index);
+    power::start(
+        pe,
+        &Entry {
+            address: bl33.entry,
+            context: bl33.device_tree,
+            state: ExecutionState::AArch64,
+            big_endian: false,
+        },
+    );
+    info!(
+        "starting {} at {:#x} in EL{}, device tree at {:#x}",
+        bl33.what,
+        bl33.entry,
+        match platform::client_el() {
+            ClientEl::El1 => 1,
+            ClientEl::El2 => 2,
+        },
+        bl33.device_tree,
+    );
+    Board::consoles().hand_over();
+    map.finish();
+    // SAFETY: the slot was filled just now, for the EL that `start` set.
+    unsafe { vectors::enter_normal_world(slot) }
+}
+
+/// Every other PE, on the slot that it drew, with the MMU on. Returns into the
+/// Normal world once another PE turns it on.
+extern "C" fn secondary_main(slot: *mut PeData) -> ! {
+    let Some(index) = Board::pe_index(MPIDR_EL1.get()) else {
+        crash::stop();
+    };
+    // SAFETY: the slot is mapped and this PE's alone: it drew it.
+    let pe = unsafe {
+        slot.write(PeData::new(index));
+        &mut *slot
+    };
+    features::open();
+    Board::configure_pe_interrupts(index);
+    power::wait_and_start(pe);
+    // SAFETY: the slot was filled above, for the EL that `start` set.
+    unsafe { vectors::enter_normal_world(slot) }
 }

@@ -1,2 +1,239 @@
-//! Boards.
-#![no_std]
+//! The boards that the EL3 image runs on.
+//!
+//! [`Platform`] is all that the image knows of a board; [`board`] is the one
+//! it is built for. What boards have in common, from the GIC to the device
+//! tree's additions, stands beside them.
+
+#![cfg_attr(not(test), no_std)]
+
+pub mod fdt;
+pub mod image;
+pub mod ram;
+pub mod topology;
+
+// What follows uses registers of the PE, so there is nothing of it on a host.
+#[cfg(target_os = "none")]
+pub mod console;
+#[cfg(target_os = "none")]
+pub mod gic;
+#[cfg(target_os = "none")]
+mod ports;
+#[cfg(target_os = "none")]
+pub mod qemu_virt;
+
+#[cfg(target_os = "none")]
+pub use on_target::*;
+
+/// The board that the image is built for.
+#[cfg(all(target_os = "none", feature = "qemu_virt"))]
+pub use qemu_virt as board;
+
+#[cfg(target_os = "none")]
+mod on_target {
+    use arm_gic::IntId;
+    use core::fmt;
+
+    use crate::console::Consoles;
+    use crate::fdt::FdtError;
+    use crate::image::HeaderError;
+    pub use crate::ports::{PsciPort, SdeiPort, client, client_el, take_exception, vbar};
+    use crate::topology::TopologyError;
+
+    /// What is behind a range of addresses.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub enum Memory {
+        /// Registers of a device, Secure or not.
+        Device,
+        /// RAM of the Normal world.
+        NonSecure,
+    }
+
+    /// Physical addresses `start..end` that EL3 uses.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub struct Region {
+        /// The first address.
+        pub start: usize,
+        /// The first address behind it.
+        pub end: usize,
+        /// What is there.
+        pub memory: Memory,
+    }
+
+    impl Region {
+        /// `size` bytes of device registers from `start` on.
+        pub const fn device(start: usize, size: usize) -> Self {
+            Self {
+                start,
+                end: start + size,
+                memory: Memory::Device,
+            }
+        }
+
+        /// `size` bytes of the Normal world's RAM from `start` on.
+        pub const fn non_secure(start: usize, size: usize) -> Self {
+            Self {
+                start,
+                end: start + size,
+                memory: Memory::NonSecure,
+            }
+        }
+    }
+
+    /// Makes memory accessible to EL3, at the address where it is.
+    pub trait Mapper {
+        /// Maps a region to keep.
+        fn map(&mut self, region: Region);
+        /// Maps a region until the Normal world starts.
+        fn map_for_boot(&mut self, region: Region);
+    }
+
+    /// What the Normal world starts with.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub struct Bl33 {
+        /// Its first instruction.
+        pub entry: u64,
+        /// Its x0: the physical address of the device tree.
+        pub device_tree: u64,
+        /// What it is, for people.
+        pub what: &'static str,
+    }
+
+    /// Why the Normal world can't be started.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub enum BootError {
+        /// No device tree where the machine leaves it.
+        NoDeviceTree,
+        /// The device tree has no GICv3 (or later).
+        NoGicV3,
+        /// The machine's GIC has no Secure state, or a PE no redistributor.
+        UnusableGic,
+        /// The PEs can't be served.
+        Topology(TopologyError),
+        /// RAM lacks for this, in MiB.
+        TooLittleRam {
+            /// What it was for.
+            what: &'static str,
+            /// What is missing as a whole, in MiB.
+            needed_mib: u64,
+            /// What there is, in MiB.
+            present_mib: u64,
+        },
+        /// What was given as a kernel is none.
+        Kernel(HeaderError),
+        /// The device tree could not be written.
+        DeviceTree(FdtError),
+        /// The machine's way of handing things over doesn't work.
+        Transfer,
+        /// The board's option that names what to boot can't be followed.
+        BadOption(&'static str),
+        /// Nothing to boot; the text says how to name something.
+        Nothing(&'static str),
+    }
+
+    impl fmt::Display for BootError {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            match self {
+                Self::NoDeviceTree => f.write_str("no device tree at the base of RAM"),
+                Self::NoGicV3 => f.write_str("no GICv3 (QEMU: -M virt,gic-version=3)"),
+                Self::UnusableGic => {
+                    f.write_str("the GIC has no Secure state, or lacks a PE's redistributor")
+                }
+                Self::Topology(TopologyError::TooMany) => {
+                    f.write_str("more PEs than this image has memory for")
+                }
+                Self::Topology(error) => write!(f, "the device tree's CPUs: {error:?}"),
+                Self::TooLittleRam {
+                    what,
+                    needed_mib,
+                    present_mib,
+                } => write!(
+                    f,
+                    "too little RAM: {what} needs {needed_mib} MiB, there are {present_mib} (QEMU: -m)"
+                ),
+                Self::Kernel(error) => write!(f, "what was given as kernel: {error}"),
+                Self::DeviceTree(error) => error.fmt(f),
+                Self::Transfer => f.write_str("QEMU's fw_cfg does not answer"),
+                Self::BadOption(text) | Self::Nothing(text) => f.write_str(text),
+            }
+        }
+    }
+
+    /// A board.
+    ///
+    /// Everything is associated: there is one board, and what it keeps is in
+    /// statics of its module, filled by [`discover`](Self::discover) on the PE
+    /// that boots before any other PE runs Rust code.
+    pub trait Platform: 'static {
+        /// Its name.
+        const NAME: &'static str;
+        /// The PEs that there is memory for.
+        const MAX_PES: usize;
+        /// The affinity fields of the PE that boots; the others wait for it.
+        const BOOT_AFFINITY: u64;
+        /// The address of a 32-bit register, readable without translation,
+        /// whose bit 0 is clear out of reset, until [`release`](Self::release)
+        /// sets it. Memory can't serve: it keeps its contents over a reset.
+        const GATE: usize;
+        /// The data register of a UART that takes characters without having
+        /// been set up, for the one thing that has to be said before anything
+        /// works: that the image was not started at EL3.
+        const RAW_UART: usize;
+        /// Devices that EL3 uses throughout, besides those that
+        /// [`discover`](Self::discover) finds.
+        const DEVICES: &'static [Region];
+
+        /// The consoles, not yet turned on.
+        fn consoles() -> &'static Consoles;
+
+        /// Turns the consoles on.
+        ///
+        /// # Safety
+        ///
+        /// [`DEVICES`](Self::DEVICES) are mapped. Called once, by the PE that boots.
+        unsafe fn enable_consoles();
+
+        /// Finds out what machine this is: PEs, RAM, GIC. Sets the distributor up.
+        ///
+        /// # Safety
+        ///
+        /// [`DEVICES`](Self::DEVICES) are mapped. Called once, by the PE that boots.
+        unsafe fn discover(mapper: &mut impl Mapper) -> Result<(), BootError>;
+
+        /// Lets the waiting PEs go, and interrupts with them.
+        fn release();
+
+        /// Puts what is to be booted into place, with its device tree.
+        ///
+        /// # Safety
+        ///
+        /// After [`discover`](Self::discover). Called once, by the PE that boots.
+        unsafe fn load_bl33(mapper: &mut impl Mapper) -> Result<Bl33, BootError>;
+
+        /// What the board's options say of the log level.
+        fn log_level() -> Option<log::LevelFilter>;
+
+        /// How many PEs the machine has; their indexes are `0..pe_count()`.
+        fn pe_count() -> usize;
+
+        /// The affinity fields of a PE.
+        fn pe_affinity(index: usize) -> u64;
+
+        /// The index of the PE that an MPIDR names.
+        fn pe_index(mpidr: u64) -> Option<usize>;
+
+        /// Brings this PE's part of the GIC to its first state. `index` is this PE's.
+        fn configure_pe_interrupts(index: usize);
+
+        /// Raises a Group 0 SGI at a PE.
+        fn raise_sgi(intid: IntId, index: usize);
+
+        /// Whether a range of physical addresses is RAM of the Normal world.
+        fn is_nonsecure_ram(base: u64, length: u64) -> bool;
+
+        /// Turns the machine off.
+        fn system_off() -> !;
+
+        /// Resets the machine.
+        fn system_reset() -> !;
+    }
+}

@@ -1,0 +1,195 @@
+//! Reset: the first instructions of every PE, until it has a stack.
+//!
+//! All PEs may start together, wherever the machine put the image, with MMU
+//! and caches off. The one that boots copies the image to where it runs and
+//! goes to [`boot_main`](crate::boot_main); the others wait for the board's
+//! gate to open, turn the MMU on, draw a slot and go to
+//! [`secondary_main`](crate::secondary_main).
+
+use core::arch::global_asm;
+use core::mem::{offset_of, size_of};
+use core::sync::atomic::AtomicUsize;
+
+use arm_sysregs::el3::registers::SctlrEl3;
+use platform::topology::AFFINITY_MASK;
+use platform::{Platform, board::Board};
+
+use crate::mmu::{MMU_REGISTERS, MmuRegisters};
+use crate::pe::{BOOT_STACK, BOOT_STACK_SIZE, SLOTS, Slot, Stack};
+
+/// How many slots have been drawn; the PE that boots has the first.
+static SLOTS_DRAWN: AtomicUsize = AtomicUsize::new(1);
+
+/// How many slots are mapped: one for each PE of the machine. Set before the
+/// gate opens.
+pub static SLOT_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// SCTLR_EL3 until the MMU is on: little-endian, no translation, no data cache.
+const SCTLR_RESET: u64 = SctlrEl3::RES1.union(SctlrEl3::I).bits();
+
+global_asm!(
+    r#"
+    .section .text.reset, "ax"
+    .global reset
+reset:
+    // Below EL3 there is no more to do than to say so.
+    mrs     x0, currentel
+    cmp     x0, #(3 << 2)
+    b.ne    not_el3
+    ldr     x0, ={sctlr_reset}
+    msr     sctlr_el3, x0
+    isb
+    mrs     x0, mpidr_el1
+    ldr     x1, ={affinity_mask}
+    and     x0, x0, x1
+    ldr     x1, ={boot_affinity}
+    cmp     x0, x1
+    b.ne    hold
+
+    // x0: where the image is; x1 to x2: where it runs; x4: the end of .bss.
+    adr     x0, reset
+    ldr     x1, =__text_start
+    ldr     x2, =__data_end
+    cmp     x0, x1
+    b.eq    2f
+    mov     x3, x1
+1:  ldp     x4, x5, [x0], #16
+    stp     x4, x5, [x3], #16
+    cmp     x3, x2
+    b.lo    1b
+2:  ldr     x3, =__bss_start
+    ldr     x4, =__bss_end
+3:  stp     xzr, xzr, [x3], #16
+    cmp     x3, x4
+    b.lo    3b
+
+    // With the data cache off, all of this went to memory. Lines of it that the
+    // caches hold from before must not be found when they are on, and the
+    // instruction cache must not have what was at this address before.
+    dsb     sy
+    mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x5, #4
+    lsl     x3, x5, x3
+    ldr     x2, =__boot_stack_end
+4:  dc      ivac, x1
+    add     x1, x1, x3
+    cmp     x1, x2
+    b.lo    4b
+    ldr     x1, =__bss_start
+4:  dc      ivac, x1
+    add     x1, x1, x3
+    cmp     x1, x4
+    b.lo    4b
+    dsb     sy
+    ic      iallu
+    dsb     sy
+    isb
+    ldr     x0, =primary
+    br      x0
+
+    // Wait for the gate to open. Who opens it sends an event.
+hold:
+    ldr     x0, ={gate}
+5:  ldr     w1, [x0]
+    tbnz    w1, #0, 6f
+    wfe
+    b       5b
+    // The image may be looked at only after the gate was.
+6:  dsb     sy
+    ic      iallu
+    dsb     sy
+    isb
+    ldr     x0, =secondary
+    br      x0
+
+not_el3:
+    mrs     x0, mpidr_el1
+    ldr     x1, ={affinity_mask}
+    and     x0, x0, x1
+    ldr     x1, ={boot_affinity}
+    cmp     x0, x1
+    b.ne    9f
+    adr     x0, 8f
+    ldr     x1, ={raw_uart}
+7:  ldrb    w2, [x0], #1
+    cbz     w2, 9f
+    strb    w2, [x1]
+    b       7b
+8:  .asciz  "bl31: cannot boot: not started at EL3 (QEMU: -M virt,secure=on)\r\n"
+    .balign 4
+9:  wfi
+    b       9b
+    .ltorg
+
+    .section .text.entry, "ax"
+primary:
+    ldr     x0, =vectors
+    msr     vbar_el3, x0
+    isb
+    ldr     x0, ={boot_stack} + {boot_stack_end}
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    b       {boot_main}
+
+secondary:
+    ldr     x0, =vectors
+    msr     vbar_el3, x0
+    // Written before the boot PE turned its caches on, so memory has them.
+    ldr     x0, ={mmu_registers}
+    ldr     x1, [x0, #{mair}]
+    msr     mair_el3, x1
+    ldr     x1, [x0, #{tcr}]
+    msr     tcr_el3, x1
+    ldr     x1, [x0, #{ttbr0}]
+    msr     ttbr0_el3, x1
+    ldr     x1, [x0, #{sctlr}]
+    isb
+    tlbi    alle3
+    dsb     nsh
+    isb
+    msr     sctlr_el3, x1
+    isb
+    // Which slot does not matter: who draws it lives in it.
+    ldr     x0, ={slots_drawn}
+1:  ldxr    x1, [x0]
+    add     x2, x1, #1
+    stxr    w3, x2, [x0]
+    cbnz    w3, 1b
+    ldr     x0, ={slot_count}
+    ldr     x0, [x0]
+    cmp     x1, x0
+    b.hs    2f
+    ldr     x0, ={slots} + {slot_pe}
+    ldr     x2, ={slot_size}
+    madd    x0, x1, x2, x0
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    b       {secondary_main}
+    // A PE that the device tree does not have.
+2:  wfi
+    b       2b
+    .ltorg
+    "#,
+    sctlr_reset = const SCTLR_RESET,
+    affinity_mask = const AFFINITY_MASK,
+    boot_affinity = const Board::BOOT_AFFINITY,
+    raw_uart = const Board::RAW_UART,
+    gate = const Board::GATE,
+    boot_stack = sym BOOT_STACK,
+    boot_stack_end = const size_of::<Stack<BOOT_STACK_SIZE>>(),
+    boot_main = sym crate::boot_main,
+    secondary_main = sym crate::secondary_main,
+    mmu_registers = sym MMU_REGISTERS,
+    mair = const offset_of!(MmuRegisters, mair),
+    tcr = const offset_of!(MmuRegisters, tcr),
+    ttbr0 = const offset_of!(MmuRegisters, ttbr0),
+    sctlr = const offset_of!(MmuRegisters, sctlr),
+    slots_drawn = sym SLOTS_DRAWN,
+    slot_count = sym SLOT_COUNT,
+    slots = sym SLOTS,
+    slot_pe = const offset_of!(Slot, pe),
+    slot_size = const size_of::<Slot>(),
+);

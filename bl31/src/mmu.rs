@@ -1,0 +1,308 @@
+//! EL3's own translation: an identity map in which nothing is both writable
+//! and executable, every stack has an unmapped page below it, and the Normal
+//! world's memory is there only while booting.
+
+use core::cell::UnsafeCell;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+use aarch64_cpu::asm::barrier;
+use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
+use aarch64_paging::mair::{Mair, MairAttribute, NormalMemory};
+use aarch64_paging::paging::{Constraints, El3, MemoryRegion, PageTable, RootTable, Translation};
+use arm_sysregs::el1::accessors::read_id_aa64mmfr0_el1;
+use arm_sysregs::el3::accessors::{
+    write_mair_el3, write_sctlr_el3, write_tcr_el3, write_ttbr0_el3,
+};
+use arm_sysregs::el3::registers::{MairEl3, SctlrEl3, TcrEl3, Ttbr0El3};
+use platform::{Mapper, Memory, Platform, Region, board::Board};
+
+use crate::pe::{
+    BOOT_STACK, BOOT_STACK_SIZE, CRASH_STACK, CRASH_STACK_SIZE, PAGE, slot_page, stack_start,
+};
+
+unsafe extern "C" {
+    static __text_start: u8;
+    static __text_end: u8;
+    static __rodata_start: u8;
+    static __rodata_end: u8;
+    static __data_start: u8;
+    static __data_end: u8;
+    static __bss_start: u8;
+    static __bss_end: u8;
+}
+
+/// What the other PEs write to turn their MMU on.
+#[repr(C)]
+pub struct MmuRegisters {
+    pub mair: u64,
+    pub tcr: u64,
+    pub ttbr0: u64,
+    pub sctlr: u64,
+}
+
+/// A place that the PE that boots writes before its MMU is on, and the entry
+/// code of the others reads.
+pub struct MmuRegistersCell(UnsafeCell<MmuRegisters>);
+
+// SAFETY: written once, before any other PE is let out of the holding pen.
+unsafe impl Sync for MmuRegistersCell {}
+
+/// The registers of the map, for the entry code.
+pub static MMU_REGISTERS: MmuRegistersCell = MmuRegistersCell(UnsafeCell::new(MmuRegisters {
+    mair: 0,
+    tcr: 0,
+    ttbr0: 0,
+    sctlr: 0,
+}));
+
+const WRITE_BACK: NormalMemory = NormalMemory::WriteBackNonTransientReadWriteAllocate;
+
+/// Index 0: device registers; index 1: memory.
+const MAIR: Mair = Mair::new([
+    MairAttribute::DEVICE_NGNRNE,
+    MairAttribute::normal(WRITE_BACK, WRITE_BACK),
+    MairAttribute::DEVICE_NGNRNE,
+    MairAttribute::DEVICE_NGNRNE,
+    MairAttribute::DEVICE_NGNRNE,
+    MairAttribute::DEVICE_NGNRNE,
+    MairAttribute::DEVICE_NGNRNE,
+    MairAttribute::DEVICE_NGNRNE,
+]);
+
+/// MAIR_EL3 index of device registers, Device-nGnRnE.
+const DEVICE: El23Attributes = El23Attributes::ATTRIBUTE_INDEX_0;
+/// MAIR_EL3 index of memory, Write-Back.
+const NORMAL: El23Attributes =
+    El23Attributes::ATTRIBUTE_INDEX_1.union(El23Attributes::INNER_SHAREABLE);
+
+const XN: El23Attributes = El23Attributes::XN;
+const READ_ONLY: El23Attributes = El23Attributes::READ_ONLY;
+
+/// In every descriptor that maps something. Bit 6 (AP[1]) is RES1 at EL3.
+const MAPPED: El23Attributes = El23Attributes::VALID
+    .union(El23Attributes::ACCESSED)
+    .union(El23Attributes::USER_RES1);
+
+/// 48 bits of address.
+const ROOT_LEVEL: usize = 0;
+const T0SZ: u8 = 64 - 48;
+
+/// ID_AA64MMFR0_EL1.PARange of 48 bits, the most that T0SZ allows.
+const PARANGE_48: u8 = 0b0101;
+
+/// Tables of the pool that subtables are taken from.
+const TABLES: usize = 24;
+
+/// Zero pages that become translation tables, in the order in which they are needed.
+struct Tables(UnsafeCell<[PageTable<El23Attributes>; TABLES]>);
+
+// SAFETY: only the one `Pool` there is touches it; see `turn_on`.
+unsafe impl Sync for Tables {}
+
+static POOL: Tables = Tables(UnsafeCell::new([PageTable::EMPTY; TABLES]));
+
+/// Hands the pool's tables out. Nothing is ever given back: the map only grows
+/// while booting, and not at all afterwards.
+struct Pool {
+    used: usize,
+}
+
+impl Translation<El23Attributes> for Pool {
+    fn allocate_table(&mut self) -> (NonNull<PageTable<El23Attributes>>, PhysicalAddress) {
+        assert!(self.used < TABLES, "out of translation tables");
+        let table = POOL
+            .0
+            .get()
+            .cast::<PageTable<El23Attributes>>()
+            .wrapping_add(self.used);
+        self.used += 1;
+        match NonNull::new(table) {
+            Some(pointer) => (pointer, PhysicalAddress(table as usize)),
+            None => unreachable!("a static is not at address 0"),
+        }
+    }
+
+    unsafe fn deallocate_table(&mut self, _table: NonNull<PageTable<El23Attributes>>) {}
+
+    fn physical_to_virtual(&self, pa: PhysicalAddress) -> NonNull<PageTable<El23Attributes>> {
+        match NonNull::new(pa.0 as *mut _) {
+            Some(pointer) => pointer,
+            None => unreachable!("no table is at address 0"),
+        }
+    }
+}
+
+/// Regions that are mapped until the Normal world starts.
+const MAX_BOOT_REGIONS: usize = 8;
+
+/// EL3's map.
+pub struct Map {
+    /// Never dropped: the MMU of every PE reads it for good.
+    root: ManuallyDrop<RootTable<El3, Pool>>,
+    boot_regions: [Option<Region>; MAX_BOOT_REGIONS],
+}
+
+impl Map {
+    fn new() -> Self {
+        Self {
+            root: ManuallyDrop::new(RootTable::new(Pool { used: 0 }, ROOT_LEVEL, El3)),
+            boot_regions: [None; MAX_BOOT_REGIONS],
+        }
+    }
+
+    fn range(&mut self, start: usize, end: usize, attributes: El23Attributes) {
+        let result = self.root.map_range(
+            &MemoryRegion::new(start, end),
+            PhysicalAddress(start),
+            attributes,
+            Constraints::empty(),
+        );
+        assert!(result.is_ok(), "{start:#x}..{end:#x} can't be mapped");
+    }
+
+    fn image(&mut self) {
+        // Only the addresses of these symbols mean anything.
+        let text = (
+            &raw const __text_start as usize,
+            &raw const __text_end as usize,
+        );
+        let rodata = (
+            &raw const __rodata_start as usize,
+            &raw const __rodata_end as usize,
+        );
+        let data = (
+            &raw const __data_start as usize,
+            &raw const __data_end as usize,
+        );
+        let bss = (
+            &raw const __bss_start as usize,
+            &raw const __bss_end as usize,
+        );
+        self.range(text.0, text.1, MAPPED | NORMAL | READ_ONLY);
+        self.range(rodata.0, rodata.1, MAPPED | NORMAL | READ_ONLY | XN);
+        self.range(data.0, data.1, MAPPED | NORMAL | XN);
+        self.range(bss.0, bss.1, MAPPED | NORMAL | XN);
+        // Of the stacks everything but the guard pages.
+        for (start, size) in [
+            (stack_start(&BOOT_STACK), BOOT_STACK_SIZE),
+            (stack_start(&CRASH_STACK), CRASH_STACK_SIZE),
+        ] {
+            self.range(start, start + size, MAPPED | NORMAL | XN);
+        }
+    }
+
+    fn region(&mut self, region: Region) {
+        let attributes = match region.memory {
+            Memory::Device => DEVICE,
+            Memory::NonSecure => NORMAL | El23Attributes::NS,
+        };
+        self.range(region.start, region.end, MAPPED | attributes | XN);
+    }
+
+    /// Maps the slots of as many PEs, without their guard pages.
+    pub fn slots(&mut self, count: usize) {
+        for slot in 0..count {
+            let page = slot_page(slot);
+            self.range(page, page + PAGE, MAPPED | NORMAL | XN);
+        }
+        walks_see_it();
+    }
+
+    /// The Normal world is about to start: unmaps what only booting needs.
+    pub fn finish(mut self) {
+        for region in self.boot_regions.into_iter().flatten() {
+            self.range(region.start, region.end, El23Attributes::empty());
+        }
+        // SAFETY: no memory that EL3 uses from here on was unmapped.
+        unsafe {
+            core::arch::asm!(
+                "dsb ishst",
+                "tlbi alle3is",
+                "dsb ish",
+                "isb",
+                options(nostack, preserves_flags)
+            );
+        }
+    }
+}
+
+impl Mapper for Map {
+    fn map(&mut self, region: Region) {
+        self.region(region);
+        walks_see_it();
+    }
+
+    fn map_for_boot(&mut self, region: Region) {
+        match self.boot_regions.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(region),
+            None => panic!("too many regions for booting"),
+        }
+        self.map(region);
+    }
+}
+
+/// Makes new descriptors visible to the table walks of this PE. No translation
+/// is cached for what was not mapped.
+fn walks_see_it() {
+    barrier::dsb(barrier::ISHST);
+    barrier::isb(barrier::SY);
+}
+
+/// Builds the map of the image and the board's devices, and turns the MMU on.
+///
+/// Up to the last instruction this runs with the caches off, where exclusive
+/// accesses need not work: `map_range` stores descriptors but never exchanges
+/// them, and nothing here takes a lock.
+///
+/// # Safety
+///
+/// Called once, first of all, by the PE that boots, on the boot stack.
+pub unsafe fn turn_on() -> Map {
+    let mut map = Map::new();
+    map.image();
+    for region in Board::DEVICES {
+        map.region(*region);
+    }
+
+    let parange = read_id_aa64mmfr0_el1().parange().min(PARANGE_48);
+    let registers = MmuRegisters {
+        mair: MAIR.0,
+        tcr: (TcrEl3::RES1
+            .with_t0sz(T0SZ)
+            // Walks: Inner and Outer Write-Back, Inner Shareable.
+            .with_irgn0(0b01)
+            .with_orgn0(0b01)
+            .with_sh0(0b11)
+            .with_ps(parange))
+        .bits(),
+        ttbr0: map.root.to_physical().0 as u64,
+        sctlr: (SctlrEl3::RES1
+            | SctlrEl3::M
+            | SctlrEl3::C
+            | SctlrEl3::I
+            | SctlrEl3::SA
+            | SctlrEl3::WXN)
+            .bits(),
+    };
+    barrier::dsb(barrier::SY);
+    // SAFETY: the map has the code that runs and the stack it runs on, at
+    // their addresses; the tables live for ever. Nobody else reads the cell yet.
+    unsafe {
+        write_mair_el3(MairEl3::from_bits_retain(registers.mair));
+        write_tcr_el3(TcrEl3::from_bits_retain(registers.tcr));
+        write_ttbr0_el3(Ttbr0El3::from_bits_retain(registers.ttbr0));
+        let sctlr = SctlrEl3::from_bits_retain(registers.sctlr);
+        *MMU_REGISTERS.0.get() = registers;
+        core::arch::asm!(
+            "isb",
+            "tlbi alle3",
+            "dsb sy",
+            "isb",
+            options(nostack, preserves_flags)
+        );
+        write_sctlr_el3(sctlr);
+    }
+    barrier::isb(barrier::SY);
+    map
+}

@@ -1,0 +1,110 @@
+//! What PSCI decides, done: PEs go off, wait, and start.
+
+use aarch64_cpu::asm::{barrier, wfi};
+use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTV_CTL_EL0, ELR_EL3, SPSR_EL3, Writeable};
+use arm_sysregs::el1::accessors::write_sctlr_el1;
+use arm_sysregs::el1::registers::SctlrEl1;
+use arm_sysregs::el2::accessors::{write_cnthp_ctl_el2, write_hcr_el2, write_sctlr_el2};
+use arm_sysregs::el2::registers::{CnthpCtlEl2, HcrEl2, SctlrEl2};
+use arm_sysregs::el3::registers::SpsrEl3;
+use platform::{Platform, board::Board, client_el, gic};
+use psci::{Entry, Outcome};
+use sdei::ClientEl;
+
+use crate::pe::PeData;
+use crate::services::{PSCI, SDEI};
+
+/// SCTLR_EL1 and SCTLR_EL2: the endianness of data accesses.
+pub const SCTLR_EE: u64 = 1 << 25;
+
+/// SCTLR_EL1's bits that are RES1 where the feature that uses them is missing.
+const SCTLR_EL1_RES1: u64 = 1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 20 | 1 << 11;
+
+/// The same of SCTLR_EL2.
+const SCTLR_EL2_RES1: u64 =
+    1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 18 | 1 << 16 | 1 << 11 | 1 << 5 | 1 << 4;
+
+/// Carries out what a PSCI call of this PE led to. Where that ends with the PE
+/// starting anew, it does so by returning to its entry point.
+pub fn carry_out(pe: &mut PeData, outcome: Outcome) {
+    match outcome {
+        Outcome::Return(answer) => pe.frame.x[0] = answer,
+        Outcome::Standby => {
+            // What wakes it is served once it is below EL3 again.
+            barrier::dsb(barrier::SY);
+            wfi();
+            PSCI.standby_end(pe.index);
+            pe.frame.x[0] = 0;
+        }
+        Outcome::Off => {
+            go_off(pe);
+            wait_and_start(pe);
+        }
+        Outcome::SystemOff => Board::system_off(),
+        Outcome::SystemReset => Board::system_reset(),
+        // Not offered by the port of any board, so PSCI does not decide it.
+        Outcome::Freeze
+        | Outcome::PowerDown(_)
+        | Outcome::SystemSuspend
+        | Outcome::SystemWarmReset => unreachable!("PSCI was not offered this"),
+    }
+}
+
+/// Takes this PE's part of everything down, and last says so to PSCI: from then
+/// on another PE may turn it on.
+fn go_off(pe: &mut PeData) {
+    SDEI.pe_off(&mut pe.sdei);
+    gic::silence_pe();
+    PSCI.off(pe.index);
+}
+
+/// Waits until another PE turns this one on, and makes it start.
+pub fn wait_and_start(pe: &mut PeData) {
+    loop {
+        if let Some(entry) = PSCI.start(pe.index) {
+            return start(pe, &entry);
+        }
+        // The SGI of whoever has set an entry since then is pending, and ends
+        // this at once.
+        barrier::dsb(barrier::SY);
+        wfi();
+        gic::drain();
+    }
+}
+
+/// Makes this PE start below EL3 as if from cold when this is returned from.
+pub fn start(pe: &mut PeData, entry: &Entry) {
+    SDEI.pe_on(&mut pe.sdei, pe.index);
+    Board::configure_pe_interrupts(pe.index);
+    reset_lower_els(entry.big_endian);
+    pe.frame.start(entry.context);
+    ELR_EL3.set(entry.address);
+    // The highest Non-secure EL runs AArch64 (SCR_EL3.RW or EL2's width), so
+    // that is how the PE starts, whatever the caller of CPU_ON ran.
+    let el = match client_el() {
+        ClientEl::El1 => SpsrEl3::M_AARCH64_EL1H,
+        ClientEl::El2 => SpsrEl3::M_AARCH64_EL2H,
+    };
+    let masked = SpsrEl3::D | SpsrEl3::A | SpsrEl3::I | SpsrEl3::F;
+    SPSR_EL3.set((el | masked).bits());
+}
+
+/// Gives the registers of EL2 and EL1 that a reset defines their values, so far
+/// as software relies on them (DEN0022 6.4.3): MMU and caches off, the
+/// caller's endianness, no timer running.
+fn reset_lower_els(big_endian: bool) {
+    let endianness = if big_endian { SCTLR_EE } else { 0 };
+    // SAFETY: registers of the Normal world, which starts anew here.
+    unsafe { write_sctlr_el1(SctlrEl1::from_bits_retain(SCTLR_EL1_RES1 | endianness)) };
+    CNTP_CTL_EL0.set(0);
+    CNTV_CTL_EL0.set(0);
+    if client_el() == ClientEl::El2 {
+        // SAFETY: as above. No interrupt is virtual and no trap is set any more.
+        unsafe {
+            write_sctlr_el2(SctlrEl2::from_bits_retain(SCTLR_EL2_RES1 | endianness));
+            write_hcr_el2(HcrEl2::empty());
+        }
+        write_cnthp_ctl_el2(CnthpCtlEl2::empty());
+    }
+    barrier::isb(barrier::SY);
+}

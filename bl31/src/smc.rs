@@ -1,0 +1,92 @@
+//! The SMC router: which service owns a function ID (Arm DEN0028, SMCCC).
+
+use aarch64_cpu::registers::{Readable, SPSR_EL3};
+use arm_sysregs::el1::accessors::read_sctlr_el1;
+use arm_sysregs::el2::accessors::read_sctlr_el2;
+use psci::{Caller, ExecutionState, Outcome};
+
+use crate::pe::PeData;
+use crate::power;
+use crate::services::{PSCI, SDEI};
+
+/// Bit 16 of a function ID says that the caller has no SVE state to keep
+/// (DEN0028 2.5.3). EL3 touches none of it anyway.
+const SVE_HINT: u32 = 1 << 16;
+
+/// Bit 30 of a function ID: SMC64.
+const SMC64: u32 = 1 << 30;
+
+/// PSCI's function IDs are these and the same with [`SMC64`] (DEN0022 5.1).
+const PSCI_FIRST: u32 = 0x8400_0000;
+const PSCI_LAST: u32 = 0x8400_001f;
+
+/// What SMCCC_VERSION answers: 1.5 (DEN0028 7.2).
+const SMCCC_1_5: u64 = 0x1_0005;
+
+/// NOT_SUPPORTED and, at the same value, "unknown function ID" (DEN0028 5.2).
+pub const NOT_SUPPORTED: i64 = -1;
+
+/// Serves `SMC #0` from AArch64: the frame holds the arguments, and in x0 the
+/// answer when this returns.
+pub extern "C" fn smc(pe: &mut PeData) {
+    let fid = pe.frame.x[0] as u32;
+    if sdei::call::is_sdei(fid) {
+        SDEI.call(&mut pe.sdei, &mut pe.frame);
+        return;
+    }
+    let fid = fid & !SVE_HINT;
+    if (PSCI_FIRST..=PSCI_LAST).contains(&(fid & !SMC64)) {
+        psci(pe, fid, ExecutionState::AArch64);
+        return;
+    }
+    pe.frame.x[0] = arch(fid, pe.frame.x[1] as u32);
+}
+
+/// Serves `SMC #0` from AArch32, which has the SMC32 calls only. SDEI is not
+/// for it: its client EL is AArch64 here.
+pub fn smc_from_aarch32(pe: &mut PeData) {
+    let fid = pe.frame.x[0] as u32 & !SVE_HINT;
+    if (PSCI_FIRST..=PSCI_LAST).contains(&fid) {
+        psci(pe, fid, ExecutionState::AArch32);
+    } else {
+        pe.frame.x[0] = arch(fid & !SMC64, pe.frame.x[1] as u32);
+    }
+}
+
+fn psci(pe: &mut PeData, fid: u32, state: ExecutionState) {
+    let [_, x1, x2, x3, ..] = pe.frame.x;
+    let in_handler = pe.sdei.is_in_handler();
+    let caller = || Caller {
+        state,
+        big_endian: caller_is_big_endian(),
+        in_handler,
+    };
+    match PSCI.call(pe.index, caller, fid, &[x1, x2, x3]) {
+        Outcome::Return(answer) => pe.frame.x[0] = answer,
+        outcome => power::carry_out(pe, outcome),
+    }
+}
+
+/// Whether the caller's data accesses are big-endian: SCTLR_ELx.EE of its EL.
+fn caller_is_big_endian() -> bool {
+    match SPSR_EL3.read_as_enum(SPSR_EL3::M) {
+        Some(SPSR_EL3::M::Value::EL2h | SPSR_EL3::M::Value::EL2t) => {
+            read_sctlr_el2().bits() & power::SCTLR_EE != 0
+        }
+        _ => read_sctlr_el1().bits() & power::SCTLR_EE != 0,
+    }
+}
+
+/// The Arm Architecture service: the answer to `fid` with its first argument.
+fn arch(fid: u32, argument: u32) -> u64 {
+    match fid {
+        smccc::arch::SMCCC_VERSION => SMCCC_1_5,
+        smccc::arch::SMCCC_ARCH_FEATURES => match argument {
+            smccc::arch::SMCCC_VERSION | smccc::arch::SMCCC_ARCH_FEATURES => 0,
+            // SMC32: the answer has 32 bits.
+            _ => u64::from(NOT_SUPPORTED as u32),
+        },
+        _ if fid & SMC64 == 0 => u64::from(NOT_SUPPORTED as u32),
+        _ => NOT_SUPPORTED as u64,
+    }
+}

@@ -1,0 +1,78 @@
+//! What reaches EL3 from below and is neither an interrupt nor `SMC #0`: calls
+//! that only AArch32 makes, and accesses to what this firmware has not opened,
+//! which are UNDEFINED for whoever made them.
+
+use aarch64_cpu::registers::{ELR_EL3, Readable, SPSR_EL3, Writeable};
+use arm_sysregs::el1::accessors::write_esr_el1;
+use arm_sysregs::el1::registers::EsrEl1;
+use arm_sysregs::el2::accessors::{read_hcr_el2, write_esr_el2};
+use arm_sysregs::el2::registers::{EsrEl2, HcrEl2};
+use arm_sysregs::el3::accessors::read_esr_el3;
+use platform::{client, client_el, take_exception, vbar};
+use sdei::{ClientEl, pstate};
+
+use crate::pe::PeData;
+use crate::smc::{NOT_SUPPORTED, smc_from_aarch32};
+
+/// Exception classes (Arm ARM, ESR_EL3.EC).
+const EC_SMC32: u8 = 0x13;
+const EC_SMC64: u8 = 0x17;
+
+/// An ESR with EC 0 (unknown reason) for a 32-bit instruction.
+const ESR_UNDEFINED: u64 = 1 << 25;
+
+/// SPSR.M[4]: AArch32.
+const AARCH32: u64 = 1 << 4;
+
+/// Serves a synchronous exception from below EL3 that is no `SMC #0` from AArch64.
+pub extern "C" fn synchronous(pe: &mut PeData) {
+    let esr = read_esr_el3();
+    let immediate = esr.iss() & 0xffff;
+    match esr.ec() {
+        EC_SMC32 if immediate == 0 => smc_from_aarch32(pe),
+        // Only `SMC #0` is a call (DEN0028 2.4).
+        EC_SMC32 | EC_SMC64 => pe.frame.x[0] = NOT_SUPPORTED as u64,
+        _ => inject_undefined(),
+    }
+}
+
+/// Makes it look as if the instruction at ELR_EL3 had been UNDEFINED where it
+/// was executed.
+fn inject_undefined() {
+    let (pc, spsr) = (ELR_EL3.get(), SPSR_EL3.get());
+    let el = target(spsr);
+    take_exception(el, pc, spsr);
+    match el {
+        ClientEl::El1 => write_esr_el1(EsrEl1::from_bits_retain(ESR_UNDEFINED)),
+        ClientEl::El2 => write_esr_el2(EsrEl2::from_bits_retain(ESR_UNDEFINED)),
+    }
+    ELR_EL3.set(vbar(el).wrapping_add(vector_offset(el, spsr)));
+    SPSR_EL3.set(pstate::entry(spsr, &client(el)));
+}
+
+/// The EL that an UNDEFINED instruction is taken to.
+fn target(spsr: u64) -> ClientEl {
+    if client_el() == ClientEl::El1 {
+        return ClientEl::El1;
+    }
+    let from_el0 = spsr & 0xf == 0;
+    let from_el1 = spsr & (AARCH32 | 0xc) == 0x4;
+    let guest_el0 = from_el0 && !read_hcr_el2().contains(HcrEl2::TGE);
+    if from_el1 || guest_el0 {
+        ClientEl::El1
+    } else {
+        // EL2 itself, its own EL0, or an AArch32 EL1: that one has its own
+        // vectors and modes, so it's for the hypervisor to know what to do.
+        ClientEl::El2
+    }
+}
+
+/// The distance from VBAR_ELx of the synchronous vector for where it comes from.
+fn vector_offset(el: ClientEl, spsr: u64) -> u64 {
+    match (el.is(spsr), spsr & AARCH32 != 0, spsr & 1 != 0) {
+        (true, _, false) => 0x000,
+        (true, _, true) => 0x200,
+        (false, false, _) => 0x400,
+        (false, true, _) => 0x600,
+    }
+}

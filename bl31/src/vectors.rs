@@ -1,0 +1,207 @@
+//! The exception vectors of EL3.
+//!
+//! From below EL3 an SMC or an FIQ comes with SP_EL3 at the PE's
+//! [`PeData`](crate::pe::PeData), the frame first: store, call, load, return.
+//! Anything else from below goes to [`trap`](crate::trap), anything from EL3
+//! itself is a bug and goes to [`crash`](crate::crash).
+
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+use crate::crash::Dump;
+use crate::pe::{CRASH_STACK, CRASH_STACK_SIZE, Frame, PeData, Stack};
+
+const _: () = assert!(offset_of!(PeData, frame) == 0);
+
+/// ESR_EL3 of an `SMC #0` in AArch64 state: EC 0x17, IL, ISS 0.
+const SMC64_0: u32 = 0x17 << 26 | 1 << 25;
+
+global_asm!(
+    r#"
+    .macro  save
+    stp     x0, x1, [sp, #{x} + 0]
+    stp     x2, x3, [sp, #{x} + 16]
+    stp     x4, x5, [sp, #{x} + 32]
+    stp     x6, x7, [sp, #{x} + 48]
+    stp     x8, x9, [sp, #{x} + 64]
+    stp     x10, x11, [sp, #{x} + 80]
+    stp     x12, x13, [sp, #{x} + 96]
+    stp     x14, x15, [sp, #{x} + 112]
+    stp     x16, x17, [sp, #{x} + 128]
+    stp     x18, x29, [sp, #{x18}]
+    str     x30, [sp, #{x30}]
+    .endm
+
+    .macro  restore
+    ldp     x0, x1, [sp, #{x} + 0]
+    ldp     x2, x3, [sp, #{x} + 16]
+    ldp     x4, x5, [sp, #{x} + 32]
+    ldp     x6, x7, [sp, #{x} + 48]
+    ldp     x8, x9, [sp, #{x} + 64]
+    ldp     x10, x11, [sp, #{x} + 80]
+    ldp     x12, x13, [sp, #{x} + 96]
+    ldp     x14, x15, [sp, #{x} + 112]
+    ldp     x16, x17, [sp, #{x} + 128]
+    ldp     x18, x29, [sp, #{x18}]
+    ldr     x30, [sp, #{x30}]
+    eret
+    .endm
+
+    // An exception of EL3's own: scratch goes to registers of the Normal
+    // world, which this PE does not return to.
+    .macro  own number
+    .balign 0x80
+    msr     tpidr_el3, x0
+    mov     x0, #\number
+    b       own_exception
+    .endm
+
+    .section .text.vectors, "ax"
+    .balign 0x800
+    .global vectors
+vectors:
+    own     0
+    own     1
+    own     2
+    own     3
+    own     4
+    own     5
+    own     6
+    own     7
+
+    // From AArch64: synchronous.
+    .balign 0x80
+    save
+    mrs     x1, esr_el3
+    mov     w2, #{smc64_0}
+    cmp     w1, w2
+    b.ne    other_synchronous
+    mov     x0, sp
+    mov     x29, xzr
+    bl      {smc}
+    restore
+
+    // IRQ: not routed to EL3.
+    own     9
+
+    // FIQ: Group 0.
+    .balign 0x80
+    save
+    mov     x0, sp
+    mov     x29, xzr
+    bl      {fiq}
+    restore
+
+    // SError: not routed to EL3.
+    own     11
+
+    // From AArch32: the same.
+    .balign 0x80
+    save
+    b       other_synchronous
+    own     13
+    .balign 0x80
+    save
+    mov     x0, sp
+    mov     x29, xzr
+    bl      {fiq}
+    restore
+    own     15
+    .balign 0x80
+
+other_synchronous:
+    mov     x0, sp
+    mov     x29, xzr
+    bl      {synchronous}
+    // Falls through.
+
+    .global exit
+exit:
+    restore
+    // What follows an exception return must not be speculated into.
+    dsb     nsh
+    isb
+
+own_exception:
+    msr     sp_el0, x1
+    msr     tpidr_el0, x2
+    // One report at a time, and the first PE keeps the stack for good.
+    ldr     x1, =crash_stack_taken
+1:  ldaxr   w2, [x1]
+    cbnz    w2, 3f
+    // Any value but 0 will do.
+    stxr    w2, w1, [x1]
+    cbnz    w2, 1b
+    mov     x1, sp
+    ldr     x2, ={crash_stack} + {crash_stack_end} - {dump_size}
+    mov     sp, x2
+    str     x0, [sp, #{d_vector}]
+    str     x1, [sp, #{d_sp}]
+    mrs     x0, tpidr_el3
+    mrs     x1, sp_el0
+    mrs     x2, tpidr_el0
+    stp     x0, x1, [sp, #{d_x} + 0]
+    stp     x2, x3, [sp, #{d_x} + 16]
+    stp     x4, x5, [sp, #{d_x} + 32]
+    stp     x6, x7, [sp, #{d_x} + 48]
+    stp     x8, x9, [sp, #{d_x} + 64]
+    stp     x10, x11, [sp, #{d_x} + 80]
+    stp     x12, x13, [sp, #{d_x} + 96]
+    stp     x14, x15, [sp, #{d_x} + 112]
+    stp     x16, x17, [sp, #{d_x} + 128]
+    stp     x18, x19, [sp, #{d_x} + 144]
+    stp     x20, x21, [sp, #{d_x} + 160]
+    stp     x22, x23, [sp, #{d_x} + 176]
+    stp     x24, x25, [sp, #{d_x} + 192]
+    stp     x26, x27, [sp, #{d_x} + 208]
+    stp     x28, x29, [sp, #{d_x} + 224]
+    str     x30, [sp, #{d_x} + 240]
+    mov     x0, sp
+    b       {crash}
+3:  wfi
+    b       3b
+    .ltorg
+
+    .section .bss.crash_stack_taken, "aw", %nobits
+    .balign 4
+crash_stack_taken:
+    .zero   4
+
+    .section .text.enter, "ax"
+    // Leaves EL3 for the first time: x0 is the PE's data.
+    .global enter_normal_world
+enter_normal_world:
+    mov     sp, x0
+    b       exit
+    "#,
+    x = const offset_of!(Frame, x),
+    x18 = const offset_of!(Frame, x18),
+    x30 = const offset_of!(Frame, x30),
+    smc64_0 = const SMC64_0,
+    smc = sym crate::smc::smc,
+    fiq = sym crate::interrupt::fiq,
+    synchronous = sym crate::trap::synchronous,
+    crash = sym crate::crash::exception,
+    crash_stack = sym CRASH_STACK,
+    crash_stack_end = const size_of::<Stack<CRASH_STACK_SIZE>>(),
+    dump_size = const size_of::<Dump>(),
+    d_x = const offset_of!(Dump, x),
+    d_sp = const offset_of!(Dump, sp),
+    d_vector = const offset_of!(Dump, vector),
+);
+
+const _: () = assert!(offset_of!(Frame, x29) == offset_of!(Frame, x18) + 8);
+const _: () = assert!(size_of::<Dump>().is_multiple_of(16));
+
+// `PeData` is only an address there: the assembly looks at its frame alone.
+#[allow(improper_ctypes)]
+unsafe extern "C" {
+    /// Enters the Normal world with the registers of the PE's frame, at
+    /// ELR_EL3 with SPSR_EL3. SP_EL3 is at the frame from then on.
+    ///
+    /// # Safety
+    ///
+    /// `pe` is this PE's slot, initialised, and ELR_EL3, SPSR_EL3 and SCR_EL3
+    /// are those of a Non-secure EL. Everything on the current stack is given up.
+    pub fn enter_normal_world(pe: *mut PeData) -> !;
+}

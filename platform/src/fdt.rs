@@ -1,0 +1,331 @@
+//! The device tree that is handed on: the machine's own, with what the firmware
+//! offers written into it.
+//!
+//! The tree is read with `dtoolkit` and written in one pass. `dtoolkit` can
+//! edit in place too, but not add nodes without a heap, and every insertion
+//! there moves all that follows, which for a node per PE adds up.
+
+use core::fmt;
+
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
+
+const BEGIN_NODE: u32 = 1;
+const END_NODE: u32 = 2;
+const PROP: u32 = 3;
+const END: u32 = 9;
+
+/// The header of a flattened device tree in bytes (Devicetree Specification 5.2).
+const HEADER: usize = 40;
+
+/// What the firmware adds to the tree.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Additions<'a> {
+    /// The kernel's command line (`/chosen/bootargs`); what the tree has
+    /// stays if this is `None`.
+    pub bootargs: Option<&'a str>,
+    /// Where the initramfs is: start and end (exclusive), physical
+    /// (`/chosen/linux,initrd-start`, `-end`).
+    pub initrd: Option<(u64, u64)>,
+}
+
+/// Why a tree could not be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FdtError {
+    /// The buffer is too small for the tree.
+    NoSpace,
+}
+
+impl fmt::Display for FdtError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSpace => f.write_str("no space for the device tree"),
+        }
+    }
+}
+
+/// Writes `source` with the additions to `out` and returns its size in bytes.
+///
+/// Always added: `/psci` and `/firmware/sdei` with method `smc`, and
+/// `enable-method = "psci"` in each node below `/cpus` that is a CPU. What of
+/// these the tree has already is replaced.
+pub fn rewrite(
+    source: Fdt<'_>,
+    additions: &Additions<'_>,
+    out: &mut [u8],
+) -> Result<usize, FdtError> {
+    let mut writer = Writer {
+        out,
+        at: HEADER,
+        names: Names::new(source),
+    };
+    let reservations = writer.at;
+    for reservation in source.memory_reservations() {
+        writer.u64(reservation.address())?;
+        writer.u64(reservation.size())?;
+    }
+    writer.u64(0)?;
+    writer.u64(0)?;
+
+    let structure = writer.at;
+    writer.root(source.root(), additions)?;
+    writer.u32(END)?;
+    let structure_size = writer.at - structure;
+
+    let strings = writer.at;
+    writer.bytes(source_strings(source))?;
+    for name in ADDED_NAMES {
+        writer.bytes(name.as_bytes())?;
+        writer.bytes(&[0])?;
+    }
+    let total = writer.at;
+
+    writer.at = 0;
+    for field in [
+        0xd00d_feed,
+        total,
+        structure,
+        strings,
+        reservations,
+        17, // version
+        16, // last compatible version
+        source.boot_cpuid_phys() as usize,
+        total - strings,
+        structure_size,
+    ] {
+        writer.u32(field as u32)?;
+    }
+    Ok(total)
+}
+
+/// The property names that the additions use; those the source lacks and those
+/// it has alike are appended to its strings.
+const ADDED_NAMES: [&str; 6] = [
+    "compatible",
+    "method",
+    "enable-method",
+    "bootargs",
+    "linux,initrd-start",
+    "linux,initrd-end",
+];
+
+/// The source's strings block, which is kept as it is.
+fn source_strings(source: Fdt<'_>) -> &[u8] {
+    let data = source.data();
+    let field = |at: usize| {
+        u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]) as usize
+    };
+    let (offset, size) = (field(12), field(32));
+    &data[offset..offset + size]
+}
+
+/// Where the names of properties are in the strings block written.
+struct Names {
+    source_start: usize,
+    added_start: usize,
+}
+
+impl Names {
+    fn new(source: Fdt<'_>) -> Self {
+        let strings = source_strings(source);
+        Self {
+            source_start: strings.as_ptr() as usize,
+            added_start: strings.len(),
+        }
+    }
+
+    /// The offset of a name that is part of the source.
+    fn of_source(&self, name: &str) -> u32 {
+        (name.as_ptr() as usize - self.source_start) as u32
+    }
+
+    fn of_added(&self, name: &str) -> u32 {
+        let before: usize = ADDED_NAMES
+            .iter()
+            .take_while(|added| **added != name)
+            .map(|added| added.len() + 1)
+            .sum();
+        (self.added_start + before) as u32
+    }
+}
+
+struct Writer<'a> {
+    out: &'a mut [u8],
+    at: usize,
+    names: Names,
+}
+
+impl Writer<'_> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), FdtError> {
+        let end = self.at + bytes.len();
+        self.out
+            .get_mut(self.at..end)
+            .ok_or(FdtError::NoSpace)?
+            .copy_from_slice(bytes);
+        self.at = end;
+        Ok(())
+    }
+
+    fn u32(&mut self, value: u32) -> Result<(), FdtError> {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    fn u64(&mut self, value: u64) -> Result<(), FdtError> {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Tokens start at multiples of four bytes.
+    fn pad(&mut self) -> Result<(), FdtError> {
+        let padding = self.at.next_multiple_of(4) - self.at;
+        self.bytes(&[0; 3][..padding])
+    }
+
+    fn begin(&mut self, name: &str) -> Result<(), FdtError> {
+        self.u32(BEGIN_NODE)?;
+        self.bytes(name.as_bytes())?;
+        self.bytes(&[0])?;
+        self.pad()
+    }
+
+    fn end(&mut self) -> Result<(), FdtError> {
+        self.u32(END_NODE)
+    }
+
+    fn property_at(&mut self, name: u32, value: &[u8]) -> Result<(), FdtError> {
+        self.u32(PROP)?;
+        self.u32(value.len() as u32)?;
+        self.u32(name)?;
+        self.bytes(value)?;
+        self.pad()
+    }
+
+    /// Adds a property whose name is one of [`ADDED_NAMES`].
+    fn property(&mut self, name: &str, value: &[u8]) -> Result<(), FdtError> {
+        self.property_at(self.names.of_added(name), value)
+    }
+
+    /// Adds a property that holds one string. A NUL would end it early, so
+    /// the value stops there.
+    fn string(&mut self, name: &str, value: &str) -> Result<(), FdtError> {
+        let value = value.split('\0').next().unwrap_or_default();
+        self.u32(PROP)?;
+        self.u32(value.len() as u32 + 1)?;
+        self.u32(self.names.of_added(name))?;
+        self.bytes(value.as_bytes())?;
+        self.bytes(&[0])?;
+        self.pad()
+    }
+
+    fn properties(&mut self, node: FdtNode<'_>, replaced: &[&str]) -> Result<(), FdtError> {
+        for property in node.properties() {
+            let name = property.name();
+            if !replaced.contains(&name) {
+                self.property_at(self.names.of_source(name), property.value())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, node: FdtNode<'_>) -> Result<(), FdtError> {
+        self.begin(node.name())?;
+        self.properties(node, &[])?;
+        for child in node.children() {
+            self.copy(child)?;
+        }
+        self.end()
+    }
+
+    fn root(&mut self, root: FdtNode<'_>, additions: &Additions<'_>) -> Result<(), FdtError> {
+        self.begin("")?;
+        self.properties(root, &[])?;
+        let mut chosen = None;
+        let mut firmware = None;
+        for child in root.children() {
+            match child.name() {
+                "psci" => {}
+                "chosen" => chosen = Some(child),
+                "firmware" => firmware = Some(child),
+                "cpus" => self.cpus(child)?,
+                _ => self.copy(child)?,
+            }
+        }
+        self.chosen(chosen, additions)?;
+        self.firmware(firmware)?;
+        self.begin("psci")?;
+        self.property("compatible", b"arm,psci-1.0\0arm,psci-0.2\0")?;
+        self.string("method", "smc")?;
+        self.end()?;
+        self.end()
+    }
+
+    fn cpus(&mut self, cpus: FdtNode<'_>) -> Result<(), FdtError> {
+        self.begin(cpus.name())?;
+        self.properties(cpus, &[])?;
+        for child in cpus.children() {
+            if is_cpu(child) {
+                self.begin(child.name())?;
+                self.properties(child, &["enable-method"])?;
+                self.string("enable-method", "psci")?;
+                for grandchild in child.children() {
+                    self.copy(grandchild)?;
+                }
+                self.end()?;
+            } else {
+                self.copy(child)?;
+            }
+        }
+        self.end()
+    }
+
+    fn chosen(
+        &mut self,
+        chosen: Option<FdtNode<'_>>,
+        additions: &Additions<'_>,
+    ) -> Result<(), FdtError> {
+        let initrd = ["linux,initrd-start", "linux,initrd-end"];
+        self.begin("chosen")?;
+        if let Some(node) = chosen {
+            let [start, end] = initrd;
+            let replaced: &[&str] = match additions.bootargs {
+                Some(_) => &[start, end, "bootargs"],
+                None => &[start, end],
+            };
+            self.properties(node, replaced)?;
+        }
+        if let Some(bootargs) = additions.bootargs {
+            self.string("bootargs", bootargs)?;
+        }
+        if let Some((start, end)) = additions.initrd {
+            for (name, value) in initrd.into_iter().zip([start, end]) {
+                self.property(name, &value.to_be_bytes())?;
+            }
+        }
+        for child in chosen.iter().flat_map(|node| node.children()) {
+            self.copy(child)?;
+        }
+        self.end()
+    }
+
+    fn firmware(&mut self, firmware: Option<FdtNode<'_>>) -> Result<(), FdtError> {
+        self.begin("firmware")?;
+        if let Some(node) = firmware {
+            self.properties(node, &[])?;
+            for child in node.children() {
+                if child.name() != "sdei" {
+                    self.copy(child)?;
+                }
+            }
+        }
+        self.begin("sdei")?;
+        self.string("compatible", "arm,sdei-1.0")?;
+        self.string("method", "smc")?;
+        self.end()?;
+        self.end()
+    }
+}
+
+/// Whether a node is a CPU's, and not `cpu-map` or another relative of it.
+pub(crate) fn is_cpu(node: FdtNode<'_>) -> bool {
+    node.property("device_type")
+        .is_some_and(|kind| kind.value() == b"cpu\0")
+}

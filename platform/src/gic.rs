@@ -1,0 +1,286 @@
+//! GICv3 as EL3 uses it: Group 0 comes to EL3 as FIQ, all else is the Normal
+//! world's (Arm IHI 0069).
+//!
+//! Each PE owns its redistributor frame and its CPU interface; only the
+//! distributor is shared, under a lock that neither event 0 nor PSCI needs.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+
+use aarch64_cpu::asm::barrier;
+use arm_gic::IntId;
+use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
+use arm_gic::gicv3::{
+    GicCpuInterface, GicDistributor, GicRedistributor, Group, HIGHEST_S_PRIORITY, SecureIntGroup,
+};
+use arm_sysregs::el1::accessors::{
+    read_icc_iar0_el1, write_icc_ap0r0_el1, write_icc_ap0r1_el1, write_icc_ap0r2_el1,
+    write_icc_ap0r3_el1, write_icc_ap1r0_el1, write_icc_ap1r1_el1, write_icc_ap1r2_el1,
+    write_icc_ap1r3_el1, write_icc_dir_el1, write_icc_eoir0_el1, write_icc_igrpen1_el1,
+    write_icc_sgi0r_el1,
+};
+use arm_sysregs::el1::registers::{
+    IccAp1r0El1, IccDirEl1, IccEoir0El1, IccIgrpen1El1, IccSgi0rEl1,
+};
+use arm_sysregs::el3::accessors::{read_icc_ctlr_el3, write_icc_ctlr_el3};
+use arm_sysregs::el3::registers::IccCtlrEl3;
+use safe_mmio::{UniqueMmioPointer, field, field_shared};
+use spin::mutex::SpinMutex;
+
+use crate::topology::AFFINITY_MASK;
+
+/// The SGI that tells a PE of event 0. SGIs 8 to 15 are Secure by convention
+/// (Arm IHI 0069 2.2.1 leaves it to software).
+pub const SGI_EVENT: IntId = IntId::sgi(8);
+
+/// The SGI that wakes a PE that is off to look at what PSCI has for it.
+pub const SGI_POWER_ON: IntId = IntId::sgi(9);
+
+/// IAR value: nothing to acknowledge (INTID 1023; 1020 to 1022 are special too).
+const FIRST_SPECIAL_INTID: u32 = 1020;
+const LAST_SPECIAL_INTID: u32 = 1023;
+
+/// The distributor of a machine.
+pub struct Distributor(SpinMutex<UniqueMmioPointer<'static, Gicd>>);
+
+impl Distributor {
+    /// The distributor at this address.
+    ///
+    /// # Safety
+    ///
+    /// `address` is that of the machine's GICD, mapped as Device memory in all
+    /// of EL3 before the first use, and no other `Distributor` has it.
+    pub const unsafe fn new(address: usize) -> Self {
+        let Some(registers) = NonNull::new(address as *mut Gicd) else {
+            panic!("the GICD is not at address 0")
+        };
+        // SAFETY: the caller's promise.
+        Self(SpinMutex::new(unsafe { UniqueMmioPointer::new(registers) }))
+    }
+
+    /// Whether this is a GICv3 or later with two Security states, as EL3 needs.
+    pub fn is_supported(&self) -> bool {
+        let mut registers = self.0.lock();
+        let distributor = GicDistributor::new(registers.reborrow());
+        distributor.pidr2().arch_rev() >= 3 && distributor.typer().has_security_extension()
+    }
+
+    /// Gives every SPI to the Normal world, disabled, and turns affinity
+    /// routing on for both Security states.
+    pub fn configure(&self) {
+        let mut registers = self.0.lock();
+        let mut distributor = GicDistributor::new(registers.reborrow());
+        // The order that Arm IHI 0069 12.9.4 asks for: all groups disabled,
+        // then ARE, which can't be taken back.
+        distributor.modify_control(
+            GicdCtlr::EnableGrp0 | GicdCtlr::EnableGrp1S | GicdCtlr::EnableGrp1NS,
+            false,
+        );
+        distributor.modify_control(GicdCtlr::ARE_S, true);
+        distributor.modify_control(GicdCtlr::ARE_NS, true);
+        distributor.configure_default_settings();
+    }
+
+    /// Lets Group 0 interrupts through. Until then EnableGrp0 reads 0, which is
+    /// what the PEs in the holding pen wait on.
+    pub fn enable_group0(&self) {
+        GicDistributor::new(self.0.lock().reborrow()).modify_control(GicdCtlr::EnableGrp0, true);
+    }
+}
+
+/// What is known of each PE's part of the GIC. Filled by the PE that boots.
+pub struct PeInterrupts<const PES: usize> {
+    frames: [AtomicUsize; PES],
+    /// ICC_SGI0R_EL1 values that target the PE, without an INTID.
+    targets: [AtomicU64; PES],
+}
+
+impl<const PES: usize> PeInterrupts<PES> {
+    /// Of no PE yet.
+    pub const fn new() -> Self {
+        Self {
+            frames: [const { AtomicUsize::new(0) }; PES],
+            targets: [const { AtomicU64::new(0) }; PES],
+        }
+    }
+
+    /// Walks a region of redistributor frames and notes whose each one is, by
+    /// GICR_TYPER's affinity. Returns how many of the frames were a PE's.
+    ///
+    /// # Safety
+    ///
+    /// `start..end` are physical addresses of redistributor frames, mapped as
+    /// Device memory, that nothing else uses at this time.
+    pub unsafe fn find_frames(
+        &self,
+        start: usize,
+        end: usize,
+        pe_index: impl Fn(u64) -> Option<usize>,
+    ) -> usize {
+        let mut found = 0;
+        let mut address = start;
+        while address + size_of::<GicrSgi>() <= end {
+            let Some(pointer) = NonNull::new(address as *mut GicrSgi) else {
+                break;
+            };
+            // SAFETY: inside the region that the caller vouches for.
+            let frame = unsafe { UniqueMmioPointer::new(pointer) };
+            let gicr = field_shared!(frame, gicr);
+            let typer = field_shared!(gicr, typer).read();
+            if let Some(index) = pe_index(typer.core_mpidr()) {
+                self.frames[index].store(address, Relaxed);
+                self.targets[index].store(sgi_target(typer.core_mpidr()), Relaxed);
+                found += 1;
+            }
+            if typer.last_redistributor() {
+                break;
+            }
+            // GICv4 frames have two more 64 KiB pages, for virtual LPIs.
+            address += size_of::<GicrSgi>() << u32::from(typer.virtual_lpis_supported());
+        }
+        found
+    }
+
+    /// This PE's redistributor frame, given this PE's index; `None` if it has none.
+    pub fn frame(&self, index: usize) -> Option<UniqueMmioPointer<'static, GicrSgi>> {
+        let pointer = NonNull::new(self.frames.get(index)?.load(Relaxed) as *mut GicrSgi)?;
+        // SAFETY: `find_frames` noted it, a frame in a region that stays mapped.
+        // A PE uses only its own frame, from EL3, where it is never interrupted,
+        // and keeps it no longer than one call.
+        Some(unsafe { UniqueMmioPointer::new(pointer) })
+    }
+
+    /// Raises a Group 0 SGI at a PE. The caller's earlier stores are visible to
+    /// that PE once it acknowledges the SGI.
+    #[inline(always)]
+    pub fn raise_sgi(&self, intid: IntId, index: usize) {
+        let Some(target) = self.targets.get(index) else {
+            return;
+        };
+        let value = target.load(Relaxed) | u64::from(intid.raw_value()) << IccSgi0rEl1::INTID_SHIFT;
+        // Writes to ICC registers are not ordered with stores to memory.
+        barrier::dsb(barrier::ISHST);
+        write_icc_sgi0r_el1(IccSgi0rEl1::from_bits_retain(value));
+        barrier::isb(barrier::SY);
+    }
+}
+
+impl<const PES: usize> Default for PeInterrupts<PES> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The affinity part of ICC_SGI0R_EL1: a PE is bit Aff0 % 16 of the target
+/// list of range Aff0 / 16 in its cluster (Arm IHI 0069 12.2.18).
+fn sgi_target(mpidr: u64) -> u64 {
+    let [aff0, aff1, aff2, _, aff3, ..] = (mpidr & AFFINITY_MASK).to_le_bytes();
+    u64::from(aff3) << IccSgi0rEl1::AFF3_SHIFT
+        | u64::from(aff0 / 16) << IccSgi0rEl1::RS_SHIFT
+        | u64::from(aff2) << IccSgi0rEl1::AFF2_SHIFT
+        | u64::from(aff1) << IccSgi0rEl1::AFF1_SHIFT
+        | 1 << (aff0 % 16)
+}
+
+/// Brings this PE's redistributor and CPU interface to the state in which a PE
+/// enters the Normal world for the first time: SGIs and PPIs its own, disabled
+/// and idle, but for EL3's two SGIs.
+pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
+    {
+        let mut sgi = field!(frame, sgi);
+        // All of EL3's SGIs can stay enabled while the rest starts over, so
+        // none of them is lost: a signal can already be on its way.
+        let ours = 1 << SGI_EVENT.raw_value() | 1 << SGI_POWER_ON.raw_value();
+        field!(sgi, icenabler).get(0).unwrap().write(!ours);
+        field!(sgi, icactiver).get(0).unwrap().write(!ours);
+        field!(sgi, icpendr).get(0).unwrap().write(!ours);
+    }
+    let mut redistributor = GicRedistributor::new(frame);
+    // An error means that it is awake.
+    let _ = redistributor.mark_core_awake();
+    redistributor.configure_default_settings();
+    for intid in (8..16).map(IntId::sgi) {
+        // All of these are private interrupts: no error is possible.
+        let _ = redistributor.set_group(intid, Group::Secure(SecureIntGroup::Group0));
+        let _ = redistributor.set_interrupt_priority(intid, HIGHEST_S_PRIORITY);
+    }
+    for intid in [SGI_EVENT, SGI_POWER_ON] {
+        let _ = redistributor.enable_interrupt(intid, true);
+    }
+    redistributor.wait_for_pending_write();
+
+    // No bypass, and the Normal world may use the system registers.
+    GicCpuInterface::enable_system_register_el3(true);
+    GicCpuInterface::disable_legacy_interrupt_bypass_el3(true);
+    barrier::isb(barrier::SY);
+    let control = read_icc_ctlr_el3();
+    // EL3 drops an interrupt's priority when it acknowledges it and
+    // deactivates it when its handler completes.
+    write_icc_ctlr_el3(control | IccCtlrEl3::EOIMODE_EL3);
+    // What an interrupt handler had active when its PE went off is gone, as it
+    // would be after a power-down.
+    reset_active_priorities(control.pribits());
+    GicCpuInterface::set_priority_mask(0xff);
+    write_icc_igrpen1_el1(IccIgrpen1El1::empty());
+    GicCpuInterface::enable_group0(true);
+    barrier::isb(barrier::SY);
+}
+
+/// Clears ICC_AP0R*_EL1 and ICC_AP1R*_EL1. There are as many as the preemption
+/// bits need: one for 5, two for 6, four for 7 (Arm IHI 0069 12.2.1).
+fn reset_active_priorities(pribits: u8) {
+    // `pribits()` of arm-sysregs 0.5 includes bits of the fields above PRIbits.
+    let preemption_bits = (pribits & 0b111) + 1;
+    // SAFETY: clearing them all says that no interrupt is active here: EL3 has
+    // none, and what the Normal world had is given up.
+    unsafe {
+        write_icc_ap0r0_el1(0);
+        write_icc_ap1r0_el1(IccAp1r0El1::empty());
+        if preemption_bits >= 6 {
+            write_icc_ap0r1_el1(0);
+            write_icc_ap1r1_el1(0);
+        }
+        if preemption_bits >= 7 {
+            write_icc_ap0r2_el1(0);
+            write_icc_ap1r2_el1(0);
+            write_icc_ap0r3_el1(0);
+            write_icc_ap1r3_el1(0);
+        }
+    }
+}
+
+/// Keeps the Normal world's interrupts from this PE, which goes off: they stay
+/// pending and don't end its wait.
+pub fn silence_pe() {
+    GicCpuInterface::enable_group1_non_secure(false);
+    barrier::isb(barrier::SY);
+}
+
+/// Acknowledges a Group 0 interrupt and drops its priority at once, so that
+/// nothing is held off while it is served. `None` if none is pending (any more).
+///
+/// It stays active until [`deactivate`].
+#[inline(always)]
+pub fn acknowledge() -> Option<u32> {
+    let intid = read_icc_iar0_el1().intid();
+    // What the signaller stored before it raised the SGI is read after this.
+    barrier::dsb(barrier::SY);
+    if (FIRST_SPECIAL_INTID..=LAST_SPECIAL_INTID).contains(&intid) {
+        return None;
+    }
+    write_icc_eoir0_el1(IccEoir0El1::from_bits_retain(u64::from(intid)));
+    Some(intid)
+}
+
+/// Deactivates an acknowledged interrupt.
+#[inline(always)]
+pub fn deactivate(intid: u32) {
+    write_icc_dir_el1(IccDirEl1::from_bits_retain(u64::from(intid)));
+}
+
+/// Takes every Group 0 interrupt that ended a wait and was for nothing else.
+pub fn drain() {
+    while let Some(intid) = acknowledge() {
+        deactivate(intid);
+    }
+}

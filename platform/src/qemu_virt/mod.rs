@@ -1,0 +1,240 @@
+//! QEMU's `virt` machine with EL3: `-machine virt,secure=on,gic-version=3`.
+//!
+//! QEMU leaves the device tree at the base of RAM and what `-kernel`,
+//! `-initrd` and `-append` gave in fw_cfg. It has no way to power a PE down:
+//! one that is off waits in EL3.
+
+mod boot;
+mod fw_cfg;
+mod power;
+
+use arm_gic::IntId;
+use dtoolkit::fdt::{Fdt, FdtNode};
+use dtoolkit::{Node, Property};
+use log::LevelFilter;
+use sdei::{Event, Events};
+use spin::mutex::SpinMutex;
+
+use crate::console::{Consoles, log_level};
+use crate::fdt::is_cpu;
+use crate::gic::{self, Distributor, PeInterrupts};
+use crate::ram::RamMap;
+use crate::topology::Topology;
+use crate::{Bl33, BootError, Mapper, Platform, Region};
+use fw_cfg::FwCfg;
+
+const UART0: usize = 0x0900_0000;
+const UART1: usize = 0x0904_0000;
+const UART_CLOCK_HZ: u32 = 24_000_000;
+const GICD: usize = 0x0800_0000;
+const GICD_SIZE: usize = 0x1_0000;
+const FW_CFG: usize = 0x0902_0000;
+const SECURE_GPIO: usize = 0x090b_0000;
+const PAGE: usize = 0x1000;
+const RAM: usize = 0x4000_0000;
+
+/// The machine's PEs: QEMU has at most 512.
+const MAX_PES: usize = 512;
+
+/// Private events of this board.
+pub const PRIVATE_EVENTS: usize = 1;
+
+/// Shared events of this board.
+pub const SHARED_EVENTS: usize = 0;
+
+/// The events of this board.
+pub const EVENTS: Events<PRIVATE_EVENTS, SHARED_EVENTS> = Events::new([Event::SIGNAL], []);
+
+static CONSOLES: Consoles = Consoles::new();
+static TOPOLOGY: Topology<MAX_PES, 1024> = Topology::new();
+static RAM_MAP: RamMap<8> = RamMap::new();
+static INTERRUPTS: PeInterrupts<MAX_PES> = PeInterrupts::new();
+// SAFETY: the machine's GICD, one of DEVICES.
+static DISTRIBUTOR: Distributor = unsafe { Distributor::new(GICD) };
+static LOG_LEVEL: SpinMutex<Option<LevelFilter>> = SpinMutex::new(None);
+
+/// The machine.
+pub struct Board;
+
+impl Platform for Board {
+    const NAME: &'static str = "QEMU virt";
+    const MAX_PES: usize = MAX_PES;
+    const BOOT_AFFINITY: u64 = 0;
+    // GICD_CTLR.EnableGrp0.
+    const GATE: usize = GICD;
+    const RAW_UART: usize = UART0;
+    const DEVICES: &'static [Region] = &[
+        Region::device(GICD, GICD_SIZE),
+        Region::device(UART0, PAGE),
+        Region::device(UART1, PAGE),
+        Region::device(SECURE_GPIO, PAGE),
+    ];
+
+    fn consoles() -> &'static Consoles {
+        &CONSOLES
+    }
+
+    unsafe fn enable_consoles() {
+        // SAFETY: the machine's PL011s, mapped as DEVICES.
+        unsafe { CONSOLES.enable(UART0, UART1, UART_CLOCK_HZ) };
+    }
+
+    unsafe fn discover(mapper: &mut impl Mapper) -> Result<(), BootError> {
+        mapper.map_for_boot(Region::non_secure(RAM, boot::LOW_RAM));
+        mapper.map_for_boot(Region::device(FW_CFG, PAGE));
+        // SAFETY: RAM that was just mapped and, this early, is nobody else's.
+        let tree = unsafe { boot::device_tree() }?;
+        find_ram(tree)?;
+        TOPOLOGY
+            .fill(cpus(tree).filter_map(|cpu| reg_of(cpu)))
+            .map_err(BootError::Topology)?;
+        // SAFETY: the device is mapped, and the scratch page is part of the
+        // RAM above, away from the tree.
+        let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
+        *LOG_LEVEL.lock() = fw_cfg
+            .and_then(|mut fw_cfg| {
+                let mut buffer = [0; 64];
+                Ok(fw_cfg
+                    .text("opt/bl31/log", &mut buffer)?
+                    .and_then(log_level))
+            })
+            .map_err(|_| BootError::Transfer)?;
+        find_gic(tree, mapper)
+    }
+
+    fn release() {
+        DISTRIBUTOR.enable_group0();
+    }
+
+    unsafe fn load_bl33(mapper: &mut impl Mapper) -> Result<Bl33, BootError> {
+        // SAFETY: `discover` mapped the device and low RAM; its own FwCfg is gone.
+        let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
+        boot::load(fw_cfg.map_err(|_| BootError::Transfer)?, mapper, &RAM_MAP)
+    }
+
+    fn log_level() -> Option<LevelFilter> {
+        *LOG_LEVEL.lock()
+    }
+
+    #[inline(always)]
+    fn pe_count() -> usize {
+        TOPOLOGY.count()
+    }
+
+    #[inline(always)]
+    fn pe_affinity(index: usize) -> u64 {
+        TOPOLOGY.affinity(index)
+    }
+
+    #[inline(always)]
+    fn pe_index(mpidr: u64) -> Option<usize> {
+        TOPOLOGY.index(mpidr)
+    }
+
+    fn configure_pe_interrupts(index: usize) {
+        if let Some(frame) = INTERRUPTS.frame(index) {
+            gic::configure_pe(frame);
+        }
+    }
+
+    #[inline(always)]
+    fn raise_sgi(intid: IntId, index: usize) {
+        INTERRUPTS.raise_sgi(intid, index);
+    }
+
+    fn is_nonsecure_ram(base: u64, length: u64) -> bool {
+        RAM_MAP.contains(base, length)
+    }
+
+    fn system_off() -> ! {
+        power::off()
+    }
+
+    fn system_reset() -> ! {
+        power::reset()
+    }
+}
+
+/// The CPU nodes in the order of the tree, which is the order of indexes.
+fn cpus(tree: Fdt<'_>) -> impl Iterator<Item = FdtNode<'_>> {
+    tree.find_node("/cpus")
+        .into_iter()
+        .flat_map(|cpus| cpus.children())
+        .filter(|node| is_cpu(*node))
+}
+
+/// A CPU's `reg`: one or two cells, its MPIDR's affinity fields.
+fn reg_of(cpu: FdtNode<'_>) -> Option<u64> {
+    match *cpu.property("reg")?.value() {
+        [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d]).into()),
+        [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    }
+}
+
+/// Notes the Non-secure RAM: memory nodes that are not disabled, which the
+/// Secure ones are.
+fn find_ram(tree: Fdt<'_>) -> Result<(), BootError> {
+    for node in tree.root().children() {
+        let is = |name, value: &[u8]| {
+            node.property(name)
+                .is_some_and(|property| property.value() == value)
+        };
+        let enabled = node.property("status").is_none() || is("status", b"okay\0");
+        if is("device_type", b"memory\0") && enabled {
+            for reg in node.reg().ok().flatten().into_iter().flatten() {
+                if let (Ok(start), Ok(size)) = (reg.address::<u64>(), reg.size::<u64>()) {
+                    RAM_MAP.add(start, start.saturating_add(size));
+                }
+            }
+        }
+    }
+    if RAM_MAP.contains(RAM as u64, boot::LOW_RAM as u64) {
+        Ok(())
+    } else {
+        Err(BootError::TooLittleRam {
+            what: "starting",
+            needed_mib: (boot::LOW_RAM >> 20) as u64,
+            present_mib: RAM_MAP.ranges().map(|(s, e)| (e - s) >> 20).sum(),
+        })
+    }
+}
+
+/// Sets the distributor up and finds each PE's redistributor.
+fn find_gic(tree: Fdt<'_>, mapper: &mut impl Mapper) -> Result<(), BootError> {
+    let node = tree
+        .root()
+        .children()
+        .find(|node| {
+            node.compatible()
+                .is_some_and(|mut all| all.any(|one| one == "arm,gic-v3"))
+        })
+        .ok_or(BootError::NoGicV3)?;
+    if !DISTRIBUTOR.is_supported() {
+        return Err(BootError::UnusableGic);
+    }
+    // The first region of `reg` is the distributor; `#redistributor-regions`
+    // (1 where it is missing) of redistributors follow, then what GICv2 had.
+    let regions = node
+        .property("#redistributor-regions")
+        .and_then(|property| property.value_as::<u32>().ok())
+        .unwrap_or(1) as usize;
+    let reg = node.reg().ok().flatten().ok_or(BootError::NoGicV3)?;
+    let mut found = 0;
+    for region in reg.skip(1).take(regions) {
+        if let (Ok(start), Ok(size)) = (region.address::<u64>(), region.size::<u64>()) {
+            let (start, size) = (start as usize, size as usize);
+            mapper.map(Region::device(start, size));
+            // SAFETY: the tree says that these are redistributors; they were
+            // just mapped, and no other PE runs yet.
+            found += unsafe {
+                INTERRUPTS.find_frames(start, start + size, |mpidr| TOPOLOGY.index(mpidr))
+            };
+        }
+    }
+    if found < TOPOLOGY.count() {
+        return Err(BootError::UnusableGic);
+    }
+    DISTRIBUTOR.configure();
+    Ok(())
+}
