@@ -499,17 +499,16 @@ impl Machine {
         );
     }
 
-    /// Takes one interrupt on a PE, if there is one. EL3's interrupts can't be masked.
-    pub fn take_interrupt(&mut self, pe: usize) -> bool {
+    /// Takes one interrupt on a PE, if there is one, and answers its INTID (0 for the SGI of
+    /// `notify`). EL3's interrupts can't be masked.
+    pub fn take_interrupt(&mut self, pe: usize) -> Option<u32> {
         let (dispatcher, own, frame) = self.enter(pe);
         let hardware = &dispatcher.port().hardware;
         if core::mem::take(&mut hardware.borrow_mut().sgi[pe]) {
             dispatcher.signalled(own, frame);
-            return true;
+            return Some(0);
         }
-        let Some(intid) = hardware.borrow().highest(pe) else {
-            return false;
-        };
+        let intid = hardware.borrow().highest(pe)?;
         {
             let mut hardware = hardware.borrow_mut();
             let irq = hardware.irq(pe, intid).unwrap();
@@ -520,7 +519,12 @@ impl Machine {
             dispatcher.interrupt(own, frame, intid),
             "INTID {intid} is enabled for EL3 and yet no event's"
         );
-        true
+        Some(intid)
+    }
+
+    /// Whether an interrupt for EL3 is pending at a PE.
+    pub fn is_interrupted(&self, pe: usize) -> bool {
+        self.hardware(|hardware| hardware.sgi[pe] || hardware.highest(pe).is_some())
     }
 
     /// Takes interrupts on all PEs that are on until there are none.
@@ -531,7 +535,7 @@ impl Machine {
             busy = false;
             for pe in 0..self.pes.len() {
                 if self.pes[pe].index == pe {
-                    busy |= self.take_interrupt(pe);
+                    busy |= self.take_interrupt(pe).is_some();
                 }
             }
             rounds += 1;

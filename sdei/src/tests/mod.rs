@@ -8,5 +8,7 @@ mod entry;
 mod event0;
 mod handler;
 mod machine;
+mod oracle;
 mod power;
+mod sequences;
 mod shared;
