@@ -132,6 +132,11 @@ pub const EC_HVC: u64 = 0x16;
 /// Exception class of a trapped MSR, MRS or system instruction.
 pub const EC_SYSREG: u64 = 0x18;
 
+/// Exception class of an access to SVE that EL1 or EL2 traps.
+pub const EC_SVE: u64 = 0x19;
+/// Exception class of an access to SME that EL1 or EL2 traps.
+pub const EC_SME: u64 = 0x1d;
+
 /// PSTATE.DAIF, all masked, in SPSR's format.
 pub const DAIF: u64 = 0xf << 6;
 /// PSTATE.I in SPSR's format.

@@ -27,8 +27,11 @@ unsafe extern "C" {
     static SURVIVOR: Survivor;
 }
 
+/// Something that ends the machine's run.
+type Way = fn(&'static Env) -> Outcome;
+
 /// The name of what brought this boot about, and what brings about the next; the first comes from power-on.
-const WAYS: [(&str, fn(&'static Env) -> Outcome); 6] = [
+const WAYS: [(&str, Way); 6] = [
     ("power_on", plain),
     ("plain", after_kernels_shutdown),
     ("after_kernels_shutdown", from_another_pe),

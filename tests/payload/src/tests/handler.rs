@@ -86,9 +86,9 @@ fn about_to_spin(pe: &'static Pe) {
 /// Signals `pe` once it is about to spin, again if that came before the loop, and waits for its job.
 fn signal_spinning(pe: &'static Pe) -> Outcome {
     wait("the target is about to spin", || {
-        pe.words[0].swap(0, AcqRel) == 1
+        pe.words[0].swap(0, AcqRel) == 1 || pe.is_ready()
     })?;
-    while pe.leave.load(Acquire) == 0 {
+    while pe.leave.load(Acquire) == 0 && !pe.is_ready() {
         let before = pe.handling.count();
         equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
         wait("the handler was not entered", || {

@@ -188,7 +188,7 @@ fn cpu_on_bad_address(env: &'static Env) -> Outcome {
         ram.end + 0x1000_0000,
         1 << 40,
         1 << 63,
-        u64::MAX & !3,
+        !3,
     ];
     for address in bad {
         equal(

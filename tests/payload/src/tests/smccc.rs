@@ -1,7 +1,7 @@
 //! The calling convention itself (DEN0028), and accesses that could end in EL3.
 
 use super::{Env, tests};
-use crate::arch::{self, Code, EC_SVC, EC_SYSREG, EC_UNKNOWN, Registers};
+use crate::arch::{self, Code, EC_SME, EC_SVC, EC_SVE, EC_SYSREG, EC_UNKNOWN, Registers};
 use crate::check::{Outcome, check, equal};
 use crate::psci;
 use smccc::arch as id;
@@ -191,14 +191,14 @@ fn probe(start: Code, end: Code, mut each: impl FnMut(usize, u64) -> Outcome) ->
     Ok(())
 }
 
-/// Whatever firmware leaves trapping to EL3 is to look UNDEFINED, or as its own traps look at EL2.
+/// Whatever firmware leaves trapping to EL3 is to look UNDEFINED, or as EL2's own traps look.
 fn accesses_work_or_are_undefined(_: &'static Env) -> Outcome {
     let mut worked = 0;
     probe(Code::ProbeReads, Code::ProbeReadsEnd, |number, class| {
         if class == EC_SVC {
             worked += 1;
             Ok(())
-        } else if class == EC_UNKNOWN || class == EC_SYSREG {
+        } else if [EC_UNKNOWN, EC_SYSREG, EC_SVE, EC_SME].contains(&class) {
             Ok(())
         } else {
             crate::say!("register {number} of probe_reads");
