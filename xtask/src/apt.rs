@@ -71,6 +71,7 @@ impl Apt {
     ///
     /// When the machine has no Debian mirror, or the mirror is out of reach.
     pub fn open() -> Result<Self> {
+        let _lock = project::lock("apt")?;
         let root = project::cache()?.join("apt");
         for directory in ["state/lists/partial", "cache/archives/partial", "etc"] {
             project::make_dir(&root.join(directory))?;

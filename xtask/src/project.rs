@@ -55,12 +55,7 @@ pub fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Path
     if place.exists() {
         return Ok(place);
     }
-    let lock = cache()?.join("lock");
-    let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
-    if lock.try_lock().is_err() {
-        println!("Waiting for another cargo xtask that fills the cache…");
-        lock.lock().context("cannot lock the cache")?;
-    }
+    let _lock = lock(name)?;
     if place.exists() {
         return Ok(place);
     }
@@ -73,4 +68,20 @@ pub fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Path
     fill(&partial)?;
     fs::rename(&partial, &place).with_context(|| format!("cannot make {}", place.display()))?;
     Ok(place)
+}
+
+/// Keeps other runs of these commands from what `name` stands for in the cache,
+/// until it is dropped.
+///
+/// # Errors
+///
+/// When the cache cannot be written.
+pub fn lock(name: &str) -> Result<File> {
+    let path = cache()?.join(format!("{name}.lock"));
+    let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if lock.try_lock().is_err() {
+        println!("Waiting for another cargo xtask that is getting the same");
+        lock.lock().context("cannot lock the cache")?;
+    }
+    Ok(lock)
 }

@@ -12,6 +12,9 @@ use regex::Regex;
 use crate::image::Platform;
 use crate::project;
 
+/// Registers below this are not taken for addresses.
+const SMALL: u64 = 0x1000;
+
 /// Options of `symbolize`.
 #[derive(Args)]
 pub struct Options {
@@ -56,17 +59,36 @@ pub fn annotate(elf: &Path, report: &str) -> Result<String> {
             elf.display()
         )
     })?;
-    let number = Regex::new(r"\b0x([0-9a-fA-F]{3,16})\b").context("a constant")?;
+    let number = Regex::new(r"\b0x([0-9a-fA-F]{1,16})\b").context("a constant")?;
     let mut text = String::new();
+    let mut backtrace = false;
+    let mut elr = None;
     for line in report.lines() {
         let line = line.trim_end_matches('\r');
         text.push_str(line);
         text.push('\n');
+        backtrace |= line.contains("backtrace");
         for captures in number.captures_iter(line) {
-            let name = u64::from_str_radix(&captures[1], 16)
-                .ok()
-                .and_then(|address| name(&loader, address));
-            if let Some(name) = name {
+            let Ok(address) = u64::from_str_radix(&captures[1], 16) else {
+                continue;
+            };
+            let before = &line[..captures.get(0).map_or(0, |whole| whole.start())];
+            if before.trim_end().ends_with("ELR") {
+                elr = Some(address);
+            }
+            // The image begins at 0, where most small numbers are just numbers.
+            if !backtrace && elr != Some(address) && address < SMALL {
+                continue;
+            }
+            // A return address is that of the instruction after the call, which
+            // may belong to another line, or to another function.
+            let returns = backtrace && elr != Some(address);
+            let looked_up = if returns {
+                address.saturating_sub(4)
+            } else {
+                address
+            };
+            if let Some(name) = name(&loader, looked_up) {
                 text.push_str(&format!("        {} is {name}\n", &captures[0]));
             }
         }

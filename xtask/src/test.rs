@@ -1,5 +1,6 @@
 //! `test`: on the host, from the bare-metal payload, and with Linux.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{ExitCode, Stdio};
 use std::sync::Mutex;
@@ -231,7 +232,13 @@ fn run_linux(options: &Options) -> Result<Tally> {
     println!("== linux: unmodified Linux and U-Boot on the image");
     let files = Files {
         firmware: image::build(Platform::QemuVirt, None)?.bin,
-        kernels: setup::kernels()?,
+        kernels: tests
+            .iter()
+            .filter_map(|test| test.boot.kernel())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .map(|name| Ok((name.to_owned(), setup::kernel(name)?)))
+            .collect::<Result<_>>()?,
         initramfs: initramfs::build()?,
         u_boot: fetch::u_boot()?,
     };

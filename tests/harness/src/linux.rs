@@ -32,6 +32,7 @@ const FORBIDDEN: &[&str] = &[
     r"undefined instruction",
     r"bl31-test: FAILED",
     r"bl31: cannot boot",
+    r"bl31: EL3 crash",
 ];
 
 /// Lines that a run with a wedged CPU must not show.
@@ -41,10 +42,11 @@ const FORBIDDEN_WEDGED: &[&str] = &[
     r"sdei: .*([Ff]ail|[Nn]ot supported)",
     r"bl31-test: FAILED",
     r"bl31: cannot boot",
+    r"bl31: EL3 crash",
 ];
 
 /// Lines that a machine with nothing to boot must not show.
-const FORBIDDEN_REFUSED: &[&str] = &[r"Linux version", r"U-Boot"];
+const FORBIDDEN_REFUSED: &[&str] = &[r"Linux version", r"U-Boot", r"bl31: EL3 crash"];
 
 /// The files that the tests run.
 #[derive(Clone, Debug)]
@@ -78,6 +80,16 @@ pub enum Boot {
     NoImage,
     /// Nothing at all.
     Nothing,
+}
+
+impl Boot {
+    /// The name of the kernel that it needs, if any.
+    pub fn kernel(&self) -> Option<&'static str> {
+        match self {
+            Self::Linux { kernel, .. } => Some(kernel),
+            _ => None,
+        }
+    }
 }
 
 /// One thing that a test does with its machine.
@@ -296,9 +308,9 @@ fn stock() -> Vec<Test> {
             append: "",
         },
     );
-    let reboot = detected(reboot.expect("^bl31 "))
+    let reboot = detected(reboot.expect("^bl31: version "))
         .expect("bl31-test: rebooting")
-        .expect("^bl31 ");
+        .expect("^bl31: version ");
     let shell = Test::new(
         "shell",
         Boot::Linux {

@@ -10,7 +10,7 @@ use crate::session::{Failure, Session};
 use crate::tally::Tally;
 
 /// Lines that no run of the payload shows.
-const FORBIDDEN: &[&str] = &["bl31: cannot boot"];
+const FORBIDDEN: &[&str] = &["bl31: cannot boot", "bl31: EL3 crash"];
 
 /// One machine on which the payload runs.
 #[derive(Clone, Debug)]
