@@ -2,7 +2,8 @@
 
 use anyhow::{Result, anyhow};
 use clap::Args;
-use harness::{Session, payload};
+use harness::payload;
+use harness::session::{BANNER, Session};
 use serde_json::json;
 
 use crate::image::{self, Platform};
@@ -108,6 +109,7 @@ pub fn run(options: &Options) -> Result<()> {
     let text = (|| {
         let mut session =
             Session::start(&machine, "bench", &project::logs(), &["bl31: cannot boot"])?;
+        session.expect(BANNER)?;
         session.power_off()?;
         Ok(session.text())
     })()

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::machine::{Machine, Qemu};
+use crate::session::BANNER;
 
 /// The newest of Debian's stock kernels that the tests know.
 pub const NEWEST: &str = "7.3";
@@ -223,6 +224,7 @@ pub fn command_line(kernel: &str, script: Option<&str>, append: &str) -> String 
 fn detected(test: Test) -> Test {
     let cpus = test.cpus;
     let test = test
+        .expect(BANNER)
         .expect(r"psci: PSCIv1\.\d detected in firmware")
         .expect(format!("smp: Brought up 1 node, {cpus} CPU"));
     test.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
@@ -308,9 +310,7 @@ fn stock() -> Vec<Test> {
             append: "",
         },
     );
-    let reboot = detected(reboot.expect("^bl31: version "))
-        .expect("bl31-test: rebooting")
-        .expect("^bl31: version ");
+    let reboot = detected(reboot).expect("bl31-test: rebooting");
     let shell = Test::new(
         "shell",
         Boot::Linux {
@@ -395,7 +395,8 @@ fn others() -> Vec<Test> {
     let u_boot = |name: &str, el2| {
         let mut test = Test::new(name, Boot::UBoot);
         test.el2 = el2;
-        test.expect(r"^U-Boot 20\d\d")
+        test.expect(BANNER)
+            .expect(r"^U-Boot 20\d\d")
             .expect("Hit any key")
             .types("")
             .expect("^=> ")

@@ -23,6 +23,9 @@ const WHOLE: Duration = Duration::from_secs(1800);
 /// How often QEMU and the Secure console are looked at while nothing is printed.
 const POLL: Duration = Duration::from_millis(500);
 
+/// What the firmware prints each time it starts.
+pub const BANNER: &str = "^bl31: version ";
+
 /// How many lines of the console a failure shows.
 const TAIL: usize = 25;
 
@@ -150,10 +153,8 @@ impl Session {
     /// When something forbidden is printed, QEMU ends first, or nothing is
     /// printed for so long that the machine must hang.
     pub fn expect(&mut self, pattern: &str) -> Result<String, Failure> {
-        let regex = RegexBuilder::new(pattern)
-            .multi_line(true)
-            .build()
-            .map_err(|error| self.failure(format!("bad pattern: {error}")))?;
+        let regex =
+            multi_line(pattern).map_err(|error| self.failure(format!("bad pattern: {error}")))?;
         loop {
             if let Some(found) = self.find(&regex) {
                 return Ok(found);
@@ -184,9 +185,15 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`expect`](Self::expect), and when QEMU ends with another status.
+    /// As [`expect`](Self::expect), when the machine is reset instead, and when
+    /// QEMU ends with another status.
     pub fn power_off(&mut self) -> Result<(), Failure> {
-        while self.read("power-off")? {}
+        let banner = multi_line(BANNER).expect("a constant");
+        while self.read("power-off")? {
+            if banner.is_match(&self.text[self.cursor..]) {
+                return Err(self.failure("the machine was reset instead of powered off".into()));
+            }
+        }
         let status = self.reap()?;
         if !status.success() {
             return Err(self.failure(format!("QEMU ended with {status}, expected 0")));
@@ -325,6 +332,10 @@ impl Drop for Session {
     }
 }
 
+fn multi_line(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(pattern).multi_line(true).build()
+}
+
 fn read_in_background(mut reader: PipeReader) -> Receiver<Vec<u8>> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
@@ -402,6 +413,14 @@ mod tests {
         let mut session = session("status", "exit 3", &[]);
         let failure = session.power_off().unwrap_err();
         assert!(failure.why.contains("expected 0"), "{}", failure.why);
+    }
+
+    #[test]
+    fn a_reset_is_no_power_off() {
+        let mut session = session("reset", "echo bl31: version 1; echo bl31: version 1", &[]);
+        session.expect(BANNER).unwrap();
+        let failure = session.power_off().unwrap_err();
+        assert!(failure.why.contains("reset instead"), "{}", failure.why);
     }
 
     #[test]
