@@ -50,16 +50,25 @@ const NOTHING: &str = "nothing to boot. Give QEMU a kernel (-kernel Image -initr
 const BAD_OPTION: &str =
     "opt/bl31/bl33 is neither `flash1` nor a 4-byte aligned address in RAM (0x60000000)";
 
-/// The device tree at the base of RAM.
+/// The device tree at the base of RAM, as QEMU left it.
 ///
 /// # Safety
 ///
 /// [`LOW_RAM`] bytes from [`RAM`] on are mapped and nothing writes there while
 /// the tree is in use.
 pub(super) unsafe fn device_tree() -> Result<Fdt<'static>, BootError> {
+    // SAFETY: the caller's promise.
+    Fdt::new(unsafe { tree_bytes() }).map_err(|_| BootError::NoDeviceTree)
+}
+
+/// The place of a device tree.
+///
+/// # Safety
+///
+/// As [`device_tree`].
+unsafe fn tree_bytes() -> &'static [u8] {
     // SAFETY: the caller's promise; any contents are valid bytes.
-    let bytes = unsafe { core::slice::from_raw_parts(RAM as *const u8, TREE_SPACE) };
-    Fdt::new(bytes).map_err(|_| BootError::NoDeviceTree)
+    unsafe { core::slice::from_raw_parts(RAM as *const u8, TREE_SPACE) }
 }
 
 /// Puts what there is to boot into place, and its device tree at the base of RAM.
@@ -158,9 +167,11 @@ fn load_kernel(mut fw_cfg: FwCfg, kernel_size: u32, ram: &RamMap<8>) -> Result<B
 
 /// Replaces the device tree by ours, and says where to start.
 fn handed_on(entry: u64, what: &'static str, additions: &Additions<'_>) -> Result<Bl33, BootError> {
+    // `device_tree` has checked it, and nothing has written there since. Doing
+    // that again would be a tenth of the way from reset to here.
     // SAFETY: mapped, and nothing writes there before the copy below, when this
     // value isn't used any more.
-    let source = unsafe { device_tree() }?;
+    let source = Fdt::new_unchecked(unsafe { tree_bytes() });
     // SAFETY: the place that the table above keeps for it.
     let out = unsafe { core::slice::from_raw_parts_mut(NEW_TREE as *mut u8, NEW_TREE_SPACE) };
     let size = fdt::rewrite(source, additions, out).map_err(BootError::DeviceTree)?;

@@ -176,12 +176,12 @@ fn reg_of(cpu: FdtNode<'_>) -> Option<u64> {
 /// Secure ones are.
 fn find_ram(tree: Fdt<'_>) -> Result<(), BootError> {
     for node in tree.root().children() {
-        let is = |name, value: &[u8]| {
-            node.property(name)
-                .is_some_and(|property| property.value() == value)
+        let enabled = || {
+            node.property("status")
+                .is_none_or(|status| status.value() == b"okay\0")
         };
-        let enabled = node.property("status").is_none() || is("status", b"okay\0");
-        if is("device_type", b"memory\0") && enabled {
+        // Devicetree Specification 3.4: that is what they are called.
+        if (node.name() == "memory" || node.name().starts_with("memory@")) && enabled() {
             for reg in node.reg().ok().flatten().into_iter().flatten() {
                 if let (Ok(start), Ok(size)) = (reg.address::<u64>(), reg.size::<u64>()) {
                     RAM_MAP.add(start, start.saturating_add(size));

@@ -1,4 +1,5 @@
-//! Power-off and reset: pins 0 and 1 of the Secure PL061 (Arm DDI 0190).
+//! Power-off and reset: pins 0 and 1 of the Secure PL061 (Arm DDI 0190), as
+//! the device tree's `gpio-poweroff` and `gpio-restart` say.
 
 use core::ptr::NonNull;
 
@@ -8,10 +9,10 @@ use safe_mmio::{UniqueMmioPointer, field};
 
 use super::SECURE_GPIO;
 
-/// Rising edge: the machine is reset.
-const RESET_PIN: u8 = 0;
 /// Rising edge: QEMU ends, with status 0.
-const OFF_PIN: u8 = 1;
+const OFF_PIN: u8 = 0;
+/// Rising edge: the machine is reset.
+const RESET_PIN: u8 = 1;
 
 /// PL061 registers. The data register is there 256 times: bits `[9:2]` of the
 /// address say which pins an access is for.
