@@ -1,7 +1,7 @@
 //! A machine under the dispatcher: PEs, an interrupt controller, and clients that are called back.
 
 use core::cell::{Cell, RefCell};
-use std::{boxed::Box, collections::BTreeMap, vec, vec::Vec};
+use std::{boxed::Box, vec, vec::Vec};
 
 use crate::{
     Client, ClientEl, Dispatcher, Error, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
@@ -117,27 +117,30 @@ pub struct Hardware {
     pub sgi: Vec<bool>,
     /// `ELR_ELc` and `SPSR_ELc` as last written by the dispatcher.
     pub exception: Vec<Option<(u64, u64)>>,
-    pub ppi: Vec<BTreeMap<u32, Irq>>,
-    pub spi: BTreeMap<u32, Irq>,
+    pub ppi: Vec<Vec<(u32, Irq)>>,
+    pub spi: Vec<(u32, Irq)>,
 }
 
 impl Hardware {
     pub fn irq(&mut self, pe: usize, intid: u32) -> Option<&mut Irq> {
-        if is_ppi(intid) {
-            self.ppi[pe].get_mut(&intid)
+        let irqs = if is_ppi(intid) {
+            &mut self.ppi[pe]
         } else {
-            self.spi.get_mut(&intid)
-        }
+            &mut self.spi
+        };
+        irqs.iter_mut()
+            .find(|(number, _)| *number == intid)
+            .map(|(_, irq)| irq)
     }
 
     /// The interrupt that PE `pe` would acknowledge now.
     fn highest(&self, pe: usize) -> Option<u32> {
         let taken =
             |irq: &Irq| irq.group0 && irq.enabled && irq.pending && !irq.active && irq.route == pe;
-        let of = |irqs: &BTreeMap<u32, Irq>| {
+        let of = |irqs: &[(u32, Irq)]| {
             irqs.iter()
                 .find(|(_, irq)| taken(irq))
-                .map(|(&intid, _)| intid)
+                .map(|(intid, _)| *intid)
         };
         of(&self.ppi[pe]).or_else(|| of(&self.spi))
     }
@@ -339,7 +342,7 @@ impl Machine {
             ..Irq::default()
         };
         let ppi = |pe| {
-            BTreeMap::from([
+            vec![
                 (SECURE_PPI, irq(true, false, pe)),
                 (PPI, irq(false, false, pe)),
                 (28, irq(false, false, pe)),
@@ -347,7 +350,7 @@ impl Machine {
                 (30, irq(false, false, pe)),
                 (31, irq(false, false, pe)),
                 (25, irq(false, false, pe)),
-            ])
+            ]
         };
         let spi = [FIXED_SPI, SECURE_SPI]
             .map(|intid| (intid, irq(true, intid == FIXED_SPI, 0)))

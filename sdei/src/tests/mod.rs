@@ -8,6 +8,7 @@ mod entry;
 mod event0;
 mod handler;
 mod machine;
+mod model;
 mod oracle;
 mod power;
 mod sequences;
