@@ -7,6 +7,8 @@ use crate::Error;
 pub const FUNCTION_BASE: u32 = 0xC400_0020;
 /// How many function IDs the range holds, calls or not.
 pub const FUNCTION_COUNT: u32 = 0x20;
+/// The bits of a function ID that tell the calls of the range apart.
+const NUMBER: u32 = FUNCTION_COUNT - 1;
 /// Bit of a function ID that tells an SMC64 call from an SMC32 one (DEN0028).
 const SMC64: u32 = 1 << 30;
 /// Bit by which a caller says that its SVE state need not be kept; it is no part of the number
@@ -192,7 +194,10 @@ impl Call {
         let [a1, a2, a3, a4, a5] = *args;
         // The upper half of an event number's register is not part of it.
         let event = (a1 as u32).cast_signed();
-        Ok(match (function & !SVE_HINT).wrapping_sub(FUNCTION_BASE) {
+        if function & !(SVE_HINT | NUMBER) != FUNCTION_BASE {
+            return Err(Error::NotSupported);
+        }
+        Ok(match function & NUMBER {
             0x00 => Self::Version,
             0x01 => Self::EventRegister {
                 event,

@@ -1,4 +1,4 @@
-//! Dispatcher for Arm's Software Delegated Exception Interface (DEN0054, version 1.1).
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 

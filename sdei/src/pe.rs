@@ -34,6 +34,9 @@ impl Private {
 pub struct Pe<const PRIVATE: usize> {
     /// This PE's dense index; no PE's while the PE is off.
     pub(crate) index: usize,
+    /// The mode of the EL that may call, [`ClientEl::mode`](crate::ClientEl); no EL's while the
+    /// PE is off.
+    pub(crate) client_mode: u64,
     pub(crate) masked: bool,
     /// Bit per private event that has occurred and not been dispatched. Event 0's is in
     /// [`SharedPe`].
@@ -49,6 +52,7 @@ impl<const PRIVATE: usize> Pe<PRIVATE> {
     pub const fn new() -> Self {
         Self {
             index: usize::MAX,
+            client_mode: u64::MAX,
             masked: true,
             pending: 0,
             events: [Private::NONE; PRIVATE],

@@ -59,7 +59,7 @@ const SCTLR_SPINTMASK: u64 = 1 << 62;
 const MODE_EL: u64 = 0b1_1100;
 
 impl ClientEl {
-    const fn mode(self) -> u64 {
+    pub(crate) const fn mode(self) -> u64 {
         (self as u64) << 2
     }
 
@@ -67,8 +67,14 @@ impl ClientEl {
     #[must_use]
     #[inline]
     pub const fn is(self, spsr: u64) -> bool {
-        spsr & MODE_EL == self.mode()
+        mode_of(spsr) == self.mode()
     }
+}
+
+/// The EL that an SPSR describes, with AArch32 told apart: [`ClientEl::mode`] of no EL then.
+#[inline]
+pub(crate) const fn mode_of(spsr: u64) -> u64 {
+    spsr & MODE_EL
 }
 
 /// The PSTATE to enter a handler with, given the PSTATE that it interrupts. Both are in the

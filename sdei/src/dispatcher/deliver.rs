@@ -18,7 +18,7 @@ pub(super) struct Entry {
 
 impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
     /// `SDEI_EVENT_SIGNAL` of event 0.
-    #[inline]
+    #[inline(always)]
     pub(super) fn signal(
         &self,
         pe: &mut Pe<PRIVATE>,
@@ -49,20 +49,43 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// Dispatches the most urgent event that is pending and eligible here, if there is one.
     /// To be called wherever a blocker went away.
-    #[inline]
+    ///
+    /// A function of its own, with nothing on the stack as long as event 0 is all there is.
+    #[inline(never)]
     pub(super) fn dispatch(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
         if pe.masked || pe.critical.event.is_some() {
             return;
         }
         // Acquire, with the release in `set_waiting`: a bit seen means that its event is seen
         // pending, too, and what is set later brings an SGI.
-        let others = (pe.pending | self.waiting.load(Ordering::Acquire)) != 0;
-        if others && self.dispatch_other(pe, frame, Priority::Critical) {
+        if pe.pending | self.waiting.load(Ordering::Acquire) != 0 {
+            self.dispatch_by_priority(pe, here, frame);
+        } else if pe.normal.event.is_none() {
+            self.dispatch_event0(pe, here, frame);
+        }
+    }
+
+    /// Dispatches on a PE that is unmasked and runs no Critical handler, where more than event 0
+    /// may be pending.
+    #[cold]
+    fn dispatch_by_priority(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+        if self.dispatch_other(pe, frame, Priority::Critical) || pe.normal.event.is_some() {
             return;
         }
-        if pe.normal.event.is_some() {
-            return;
+        if !self.dispatch_event0(pe, here, frame) {
+            self.dispatch_other(pe, frame, Priority::Normal);
         }
+    }
+
+    /// Dispatches event 0, if it is pending and may run, on a PE that is unmasked and runs no
+    /// handler.
+    #[inline(always)]
+    fn dispatch_event0(
+        &self,
+        pe: &mut Pe<PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+    ) -> bool {
         let Private {
             handler,
             entry,
@@ -70,24 +93,25 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             argument,
             ..
         } = pe.events[0];
-        if let Some(running) = handler.dispatch()
-            && here.take_signal()
-        {
-            pe.events[0].handler = running;
-            self.enter(
-                &mut pe.normal,
-                frame,
-                Entry {
-                    slot: Slot::Private(0),
-                    number: 0,
-                    address: entry,
-                    relative,
-                    argument,
-                },
-            );
-        } else if others {
-            self.dispatch_other(pe, frame, Priority::Normal);
+        let Some(running) = handler.dispatch() else {
+            return false;
+        };
+        if !here.take_signal() {
+            return false;
         }
+        pe.events[0].handler = running;
+        self.enter(
+            &mut pe.normal,
+            frame,
+            Entry {
+                slot: Slot::Private(0),
+                number: 0,
+                address: entry,
+                relative,
+                argument,
+            },
+        );
+        true
     }
 
     /// Dispatches a pending event of this priority other than event 0, private ones first.
@@ -117,7 +141,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// Puts the interrupted context aside and makes the frame enter the handler.
-    #[inline]
+    #[inline(always)]
     fn enter(&self, context: &mut Context, frame: &mut impl Frame, entry: Entry) {
         context.save(frame, entry.slot);
         let address = if entry.relative {
@@ -135,7 +159,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// `SDEI_EVENT_COMPLETE`.
-    #[inline]
+    #[inline(never)]
     pub(super) fn complete(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
         let Some(context) = pe.innermost() else {
             frame.x_mut()[0] = Error::Denied.code();

@@ -16,6 +16,7 @@ use crate::{
     Error, Frame, Pe, Port, SharedPe,
     call::{self, Call},
     event::{Events, Slot},
+    pstate::mode_of,
     shared::{Bindings, Shared},
     sync::{AtomicU32, Mutex, maybe_const_fn},
 };
@@ -109,21 +110,29 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     #[inline]
     pub fn call(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
         let (function, args) = registers(frame);
-        let Some(here) = self.pes.get(pe.index) else {
-            frame.x_mut()[0] = call::not_supported(function);
-            return;
-        };
-        if !self.port.client_el().is(frame.pstate()) {
+        if mode_of(frame.pstate()) != pe.client_mode {
             frame.x_mut()[0] = call::not_supported(function);
             return;
         }
         // The calls whose cost is felt are served here, so that they need no stack; each of the
         // others is worth decoding again.
-        match Call::decode(function, &args) {
-            Ok(Call::Version) => frame.x_mut()[0] = call::VERSION,
+        let call = Call::decode(function, &args);
+        match call {
+            Ok(Call::Version) => {
+                frame.x_mut()[0] = call::VERSION;
+                return;
+            }
             Ok(Call::EventStatus { event: 0 }) => {
                 frame.x_mut()[0] = pe.events[0].handler.status();
+                return;
             }
+            _ => {}
+        }
+        let Some(here) = self.pes.get(pe.index) else {
+            frame.x_mut()[0] = call::not_supported(function);
+            return;
+        };
+        match call {
             Ok(Call::EventSignal { event: 0, affinity }) => {
                 self.signal(pe, here, frame, affinity);
             }

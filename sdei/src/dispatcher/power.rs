@@ -19,6 +19,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             return;
         };
         pe.index = index;
+        pe.client_mode = self.port.client_el().mode();
         here.set_on(true);
         // See `pass_on`.
         fence(Ordering::SeqCst);
@@ -38,6 +39,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         self.unregister_all_private(pe, here);
         self.leave_routes(pe.index);
         pe.index = usize::MAX;
+        pe.client_mode = u64::MAX;
     }
 
     /// This PE is about to be suspended with its context lost (`CPU_SUSPEND` to a power-down

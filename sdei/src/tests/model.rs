@@ -267,7 +267,7 @@ impl System {
     fn explore(self) {
         let started = Instant::now();
         let name = self.name;
-        let limit = std::env::var("SDEI_MODEL_STATES").map_or(60_000, |n| n.parse().unwrap());
+        let limit = std::env::var("SDEI_MODEL_STATES").map_or(30_000, |n| n.parse().unwrap());
         let checker = self
             .checker()
             .threads(2)

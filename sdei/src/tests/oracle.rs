@@ -174,7 +174,7 @@ impl Oracle {
             n::REGISTER => {
                 let (shared, _, from) = known()?;
                 let [_, entry, argument, flags, affinity] = *args;
-                if entry == 0 || entry % 4 != 0 || flags >> 2 != 0 {
+                if entry == 0 || !entry.is_multiple_of(4) || flags >> 2 != 0 {
                     return Err(InvalidParameters);
                 }
                 let mut target = None;
@@ -219,7 +219,7 @@ impl Oracle {
             }
             n::RESUME => {
                 self.pes[pe].running.last().ok_or(Denied)?;
-                if args[0] == 0 || args[0] % 4 != 0 {
+                if args[0] == 0 || !args[0].is_multiple_of(4) {
                     return Err(InvalidParameters);
                 }
                 Ok(Expect::Resume(args[0]))
