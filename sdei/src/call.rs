@@ -151,6 +151,40 @@ pub mod flags {
     pub const ALL: u64 = ROUTE_TO_PE | RELATIVE;
 }
 
+/// A call's place in the range, by the name of the call; `None` for a function ID that is not an
+/// SMC64 one of the range.
+#[inline(always)]
+pub(crate) const fn number(function: u32) -> Option<u32> {
+    if function & !(SVE_HINT | NUMBER) == FUNCTION_BASE {
+        Some(function & NUMBER)
+    } else {
+        None
+    }
+}
+
+/// The calls' places in the range.
+pub(crate) mod number {
+    pub(crate) const VERSION: u32 = 0x00;
+    pub(crate) const EVENT_REGISTER: u32 = 0x01;
+    pub(crate) const EVENT_ENABLE: u32 = 0x02;
+    pub(crate) const EVENT_DISABLE: u32 = 0x03;
+    pub(crate) const EVENT_CONTEXT: u32 = 0x04;
+    pub(crate) const EVENT_COMPLETE: u32 = 0x05;
+    pub(crate) const EVENT_COMPLETE_AND_RESUME: u32 = 0x06;
+    pub(crate) const EVENT_UNREGISTER: u32 = 0x07;
+    pub(crate) const EVENT_STATUS: u32 = 0x08;
+    pub(crate) const EVENT_GET_INFO: u32 = 0x09;
+    pub(crate) const EVENT_ROUTING_SET: u32 = 0x0a;
+    pub(crate) const PE_MASK: u32 = 0x0b;
+    pub(crate) const PE_UNMASK: u32 = 0x0c;
+    pub(crate) const INTERRUPT_BIND: u32 = 0x0d;
+    pub(crate) const INTERRUPT_RELEASE: u32 = 0x0e;
+    pub(crate) const EVENT_SIGNAL: u32 = 0x0f;
+    pub(crate) const FEATURES: u32 = 0x10;
+    pub(crate) const PRIVATE_RESET: u32 = 0x11;
+    pub(crate) const SHARED_RESET: u32 = 0x12;
+}
+
 /// Bits of what `SDEI_EVENT_STATUS` answers (DEN0054 5.1.9).
 pub mod status {
     /// A handler is registered.
@@ -194,42 +228,42 @@ impl Call {
         let [a1, a2, a3, a4, a5] = *args;
         // The upper half of an event number's register is not part of it.
         let event = (a1 as u32).cast_signed();
-        if function & !(SVE_HINT | NUMBER) != FUNCTION_BASE {
+        let Some(number) = number(function) else {
             return Err(Error::NotSupported);
-        }
-        Ok(match function & NUMBER {
-            0x00 => Self::Version,
-            0x01 => Self::EventRegister {
+        };
+        Ok(match number {
+            number::VERSION => Self::Version,
+            number::EVENT_REGISTER => Self::EventRegister {
                 event,
                 entry: a2,
                 argument: a3,
                 flags: a4,
                 affinity: a5,
             },
-            0x02 => Self::EventEnable { event },
-            0x03 => Self::EventDisable { event },
-            0x04 => Self::EventContext { index: a1 },
-            0x05 => Self::EventComplete,
-            0x06 => Self::EventCompleteAndResume { address: a1 },
-            0x07 => Self::EventUnregister { event },
-            0x08 => Self::EventStatus { event },
-            0x09 => Self::EventGetInfo { event, info: a2 },
-            0x0a => Self::EventRoutingSet {
+            number::EVENT_ENABLE => Self::EventEnable { event },
+            number::EVENT_DISABLE => Self::EventDisable { event },
+            number::EVENT_CONTEXT => Self::EventContext { index: a1 },
+            number::EVENT_COMPLETE => Self::EventComplete,
+            number::EVENT_COMPLETE_AND_RESUME => Self::EventCompleteAndResume { address: a1 },
+            number::EVENT_UNREGISTER => Self::EventUnregister { event },
+            number::EVENT_STATUS => Self::EventStatus { event },
+            number::EVENT_GET_INFO => Self::EventGetInfo { event, info: a2 },
+            number::EVENT_ROUTING_SET => Self::EventRoutingSet {
                 event,
                 mode: a2,
                 affinity: a3,
             },
-            0x0b => Self::PeMask,
-            0x0c => Self::PeUnmask,
-            0x0d => Self::InterruptBind { intid: a1 },
-            0x0e => Self::InterruptRelease { event },
-            0x0f => Self::EventSignal {
+            number::PE_MASK => Self::PeMask,
+            number::PE_UNMASK => Self::PeUnmask,
+            number::INTERRUPT_BIND => Self::InterruptBind { intid: a1 },
+            number::INTERRUPT_RELEASE => Self::InterruptRelease { event },
+            number::EVENT_SIGNAL => Self::EventSignal {
                 event,
                 affinity: a2,
             },
-            0x10 => Self::Features { feature: a1 },
-            0x11 => Self::PrivateReset,
-            0x12 => Self::SharedReset,
+            number::FEATURES => Self::Features { feature: a1 },
+            number::PRIVATE_RESET => Self::PrivateReset,
+            number::SHARED_RESET => Self::SharedReset,
             _ => return Err(Error::NotSupported),
         })
     }

@@ -7,7 +7,25 @@ mod real {
     pub(crate) use spin::mutex::SpinMutex as Mutex;
 }
 
-#[cfg(not(loom))]
+#[cfg(loom)]
+mod real {
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+
+    /// `loom`'s lock with the interface of `spin`'s: nothing panics while it is held.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().expect("a lock was left by a panic")
+        }
+    }
+}
+
 pub(crate) use real::*;
 
 /// Declares constructors `const`, which those of `loom`'s types are not.

@@ -14,7 +14,7 @@ pub(crate) use snapshot::Snapshot;
 
 use crate::{
     Error, Frame, Pe, Port, SharedPe,
-    call::{self, Call},
+    call::{self, Call, number},
     event::{Events, Slot},
     pstate::mode_of,
     shared::{Bindings, Shared},
@@ -87,7 +87,10 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
                 events,
                 pes,
                 port,
+                #[cfg(not(loom))]
                 shared: [const { Mutex::new(Shared::NONE) }; SHARED],
+                #[cfg(loom)]
+                shared: core::array::from_fn(|_| Mutex::new(Shared::NONE)),
                 bindings: Mutex::new(Bindings::NONE),
                 waiting: AtomicU32::new(0),
             }
@@ -114,15 +117,15 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             frame.x_mut()[0] = call::not_supported(function);
             return;
         }
-        // The calls whose cost is felt are served here, so that they need no stack; each of the
-        // others is worth decoding again.
-        let call = Call::decode(function, &args);
-        match call {
-            Ok(Call::Version) => {
+        // The calls whose cost is felt are told apart by their number alone and need no stack;
+        // all others are worth decoding.
+        let is_event0 = args[0] as u32 == 0;
+        match call::number(function) {
+            Some(number::VERSION) => {
                 frame.x_mut()[0] = call::VERSION;
                 return;
             }
-            Ok(Call::EventStatus { event: 0 }) => {
+            Some(number::EVENT_STATUS) if is_event0 => {
                 frame.x_mut()[0] = pe.events[0].handler.status();
                 return;
             }
@@ -132,16 +135,14 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             frame.x_mut()[0] = call::not_supported(function);
             return;
         };
-        match call {
-            Ok(Call::EventSignal { event: 0, affinity }) => {
-                self.signal(pe, here, frame, affinity);
-            }
-            Ok(Call::EventComplete) => self.complete(pe, here, frame),
-            Ok(Call::PeMask) => {
+        match call::number(function) {
+            Some(number::EVENT_SIGNAL) if is_event0 => self.signal(pe, here, frame, args[1]),
+            Some(number::EVENT_COMPLETE) => self.complete(pe, here, frame),
+            Some(number::PE_MASK) => {
                 let was_masked = core::mem::replace(&mut pe.masked, true);
                 frame.x_mut()[0] = u64::from(!was_masked);
             }
-            Ok(Call::PeUnmask) => {
+            Some(number::PE_UNMASK) => {
                 pe.masked = false;
                 frame.x_mut()[0] = 0;
                 self.dispatch(pe, here, frame);

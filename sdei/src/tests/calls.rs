@@ -99,8 +99,9 @@ fn only_the_client_el_may_call() {
             machine.refused(0, number, &[0, 0x1000], Error::NotSupported);
         }
     }
-    let mut machine = Machine::new(1);
+    let mut machine = Machine::off(1);
     machine.hardware(|hw| hw.client.el = ClientEl::El2);
+    machine.on(0);
     for pstate in [EL0T, EL1H, 0b0100] {
         machine.frames[0].pstate = pstate;
         machine.refused(0, n::VERSION, &[], Error::NotSupported);

@@ -7,6 +7,7 @@ mod deliver;
 mod entry;
 mod event0;
 mod handler;
+mod hardware;
 mod machine;
 mod model;
 mod oracle;

@@ -1,0 +1,326 @@
+//! Every order in which the atomics and locks of a few PEs can interleave, and every value that
+//! the memory model lets them see, with the dispatcher's own code:
+//!
+//! ```sh
+//! RUSTFLAGS="--cfg loom" cargo test --release -p sdei --test loom
+//! ```
+#![cfg(loom)]
+
+use loom::{
+    sync::atomic::{
+        AtomicBool, AtomicU32,
+        Ordering::{Acquire, Relaxed, Release},
+    },
+    thread,
+};
+use sdei::{
+    Client, ClientEl, Dispatcher, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
+    REGISTERS, SharedPe,
+};
+
+const REGISTER: u64 = 0xc400_0021;
+const ENABLE: u64 = 0xc400_0022;
+const COMPLETE: u64 = 0xc400_0025;
+const UNREGISTER: u64 = 0xc400_0027;
+const UNMASK: u64 = 0xc400_002c;
+const SIGNAL: u64 = 0xc400_002f;
+
+const SHARED: i32 = 300;
+const START: u64 = 0x8000;
+const INVALID_PARAMETERS: u64 = -2i64 as u64;
+
+const EVENTS: Events<1, 1> =
+    Events::new([Event::SIGNAL], [Event::explicit(SHARED, Priority::Normal)]);
+
+/// The SGIs on their way, and a word of the client's memory per PE.
+struct Board {
+    sgi: Vec<AtomicBool>,
+    memory: Vec<AtomicU32>,
+}
+
+impl Port for Board {
+    fn pe_index(&self, affinity: u64) -> Option<usize> {
+        Some(affinity as usize)
+    }
+    fn notify(&self, pe: usize) {
+        // The contract of `notify` is a release, and that of `signalled` the acquire. Both change
+        // the word atomically: `loom` may order a plain store before a swap that did not see it.
+        self.sgi[pe].swap(true, Release);
+    }
+    fn client_el(&self) -> ClientEl {
+        ClientEl::El1
+    }
+    fn client(&self) -> Client {
+        Client {
+            el: ClientEl::El1,
+            features: Features::default(),
+            sctlr: 0,
+            host: true,
+            exlock_enabled: false,
+        }
+    }
+    fn vbar(&self) -> u64 {
+        0
+    }
+    fn take_exception(&self, _: u64, _: u64) {}
+    fn owner(&self, _: u32) -> Option<Owner> {
+        None
+    }
+    fn is_active(&self, _: u32) -> bool {
+        false
+    }
+    fn claim(&self, _: u32) {}
+    fn give_back(&self, _: u32) {}
+    fn route(&self, _: u32, _: usize) {}
+    fn enable(&self, _: u32) {}
+    fn disable(&self, _: u32) {}
+    fn clear_pending(&self, _: u32) {}
+    fn is_asserted(&self, _: u32) -> bool {
+        true
+    }
+    fn deactivate(&self, _: u32) {}
+}
+
+struct Saved {
+    x: [u64; REGISTERS],
+    pc: u64,
+    pstate: u64,
+}
+
+impl Frame for Saved {
+    fn x(&self) -> &[u64; REGISTERS] {
+        &self.x
+    }
+    fn x_mut(&mut self) -> &mut [u64; REGISTERS] {
+        &mut self.x
+    }
+    fn pc(&self) -> u64 {
+        self.pc
+    }
+    fn pstate(&self) -> u64 {
+        self.pstate
+    }
+    fn set_return(&mut self, pc: u64, pstate: u64) {
+        (self.pc, self.pstate) = (pc, pstate);
+    }
+}
+
+type Sdei = Dispatcher<'static, Board, 1, 1>;
+
+/// A PE with its client.
+struct Cpu {
+    sdei: &'static Sdei,
+    index: usize,
+    pe: Pe<1>,
+    frame: Saved,
+}
+
+impl Cpu {
+    fn call(&mut self, args: &[u64]) -> u64 {
+        self.frame.x[..args.len()].copy_from_slice(args);
+        self.sdei.call(&mut self.pe, &mut self.frame);
+        self.frame.x[0]
+    }
+
+    fn register(&mut self, event: i32) {
+        assert_eq!(self.call(&[REGISTER, event as u64, 0x1000, 0, 0, 0]), 0);
+        self.call(&[ENABLE, event as u64]);
+    }
+
+    /// Takes the SGI, if it is there.
+    fn interrupt(&mut self) {
+        if self.sdei.port().sgi[self.index].swap(false, Acquire) {
+            self.sdei.signalled(&mut self.pe, &mut self.frame);
+        }
+    }
+
+    fn is_in_handler(&self) -> bool {
+        self.frame.pc != START
+    }
+}
+
+/// A machine whose PEs are on and masked.
+fn machine<const N: usize>() -> [Cpu; N] {
+    let shared: Vec<_> = (0..N).map(|_| SharedPe::new()).collect();
+    let board = Board {
+        sgi: (0..N).map(|_| AtomicBool::new(false)).collect(),
+        memory: (0..N).map(|_| AtomicU32::new(0)).collect(),
+    };
+    let sdei: &Sdei = Box::leak(Box::new(Dispatcher::new(
+        EVENTS,
+        Box::leak(shared.into_boxed_slice()),
+        board,
+    )));
+    std::array::from_fn(|index| {
+        let mut pe = Pe::new();
+        sdei.pe_on(&mut pe, index);
+        Cpu {
+            sdei,
+            index,
+            pe,
+            frame: Saved {
+                x: [0; REGISTERS],
+                pc: START,
+                pstate: 0b0101,
+            },
+        }
+    })
+}
+
+#[test]
+fn the_handler_sees_what_the_signaller_stored() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        b.register(0);
+        let signaller = thread::spawn(move || {
+            a.sdei.port().memory[0].store(1, Relaxed);
+            assert_eq!(a.call(&[SIGNAL, 0, 1]), 0);
+        });
+        // It finds the event pending, with the SGI still on its way, or it takes the SGI.
+        b.call(&[UNMASK]);
+        b.interrupt();
+        if b.is_in_handler() {
+            assert_eq!(b.sdei.port().memory[0].load(Relaxed), 1);
+        }
+        signaller.join().unwrap();
+        if !b.is_in_handler() {
+            b.interrupt();
+            assert!(b.is_in_handler(), "the signal was lost");
+        }
+    });
+}
+
+#[test]
+fn no_signal_is_lost_between_two_signallers_and_a_completion() {
+    loom::model(|| {
+        let [mut a, mut b, mut c] = machine();
+        c.register(0);
+        c.call(&[UNMASK]);
+        let signal = |cpu: &mut Cpu| {
+            cpu.sdei.port().memory[cpu.index].store(1, Relaxed);
+            assert_eq!(cpu.call(&[SIGNAL, 0, 2]), 0);
+        };
+        let first = thread::spawn(move || signal(&mut a));
+        let second = thread::spawn(move || signal(&mut b));
+        c.interrupt();
+        let seen: u32 = if c.is_in_handler() {
+            let memory = &c.sdei.port().memory;
+            let seen = memory[0].load(Relaxed) + memory[1].load(Relaxed);
+            assert!(seen > 0, "a handler was entered without a signal");
+            c.call(&[COMPLETE]);
+            seen
+        } else {
+            0
+        };
+        first.join().unwrap();
+        second.join().unwrap();
+        c.interrupt();
+        // A signal whose store no handler saw comes still.
+        assert!(seen == 2 || c.is_in_handler(), "a signal was lost");
+    });
+}
+
+#[test]
+fn nothing_pending_outlives_an_unregister() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        b.register(0);
+        let signaller = thread::spawn(move || a.call(&[SIGNAL, 0, 1]));
+        assert_eq!(b.call(&[UNREGISTER, 0]), 0);
+        let answer = signaller.join().unwrap();
+        assert!(answer == 0 || answer == INVALID_PARAMETERS);
+        // Registered again after the signal: what was signalled before is gone.
+        b.register(0);
+        b.call(&[UNMASK]);
+        b.interrupt();
+        assert!(!b.is_in_handler());
+    });
+}
+
+#[test]
+fn a_signal_comes_before_a_reregistration_or_after_it() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        b.register(0);
+        let signaller = thread::spawn(move || a.call(&[SIGNAL, 0, 1]));
+        assert_eq!(b.call(&[UNREGISTER, 0]), 0);
+        b.register(0);
+        b.call(&[UNMASK]);
+        b.interrupt();
+        let answer = signaller.join().unwrap();
+        b.interrupt();
+        // Delivered only if it was accepted. (Accepted and not delivered is one that came before
+        // the unregister.)
+        assert!(answer == 0 || !b.is_in_handler());
+    });
+}
+
+#[test]
+fn a_signal_races_with_cpu_off() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        b.register(0);
+        let signaller = thread::spawn(move || a.call(&[SIGNAL, 0, 1]));
+        b.sdei.pe_off(&mut b.pe);
+        signaller.join().unwrap();
+        b.sdei.pe_on(&mut b.pe, 1);
+        b.register(0);
+        b.call(&[UNMASK]);
+        b.interrupt();
+        assert!(!b.is_in_handler());
+    });
+}
+
+#[test]
+fn a_shared_event_reaches_a_pe_that_is_just_unmasked() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        a.register(SHARED);
+        let raiser = thread::spawn(move || {
+            // PE 0 is masked and passes it on.
+            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            assert!(!a.is_in_handler());
+        });
+        b.call(&[UNMASK]);
+        raiser.join().unwrap();
+        b.interrupt();
+        assert!(b.is_in_handler(), "the event was lost");
+    });
+}
+
+#[test]
+fn a_shared_event_reaches_a_pe_that_is_just_turned_on() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        a.register(SHARED);
+        b.sdei.pe_off(&mut b.pe);
+        let raiser = thread::spawn(move || {
+            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+        });
+        b.sdei.pe_on(&mut b.pe, 1);
+        b.call(&[UNMASK]);
+        raiser.join().unwrap();
+        b.interrupt();
+        assert!(b.is_in_handler(), "the event was lost");
+    });
+}
+
+#[test]
+fn a_shared_handler_runs_on_one_pe() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        a.register(SHARED);
+        a.call(&[UNMASK]);
+        b.call(&[UNMASK]);
+        let raise = |mut cpu: Cpu| {
+            cpu.sdei.raise(&mut cpu.pe, &mut cpu.frame, SHARED).unwrap();
+            cpu
+        };
+        let other = thread::spawn(move || raise(a));
+        let mut b = raise(b);
+        let mut a = other.join().unwrap();
+        a.interrupt();
+        b.interrupt();
+        assert!(a.is_in_handler() != b.is_in_handler());
+    });
+}
