@@ -22,7 +22,7 @@ pub struct Machine {
     pub gicd: u64,
     /// The redistributors' regions; 0 where there is none.
     pub gicr: [u64; REGIONS],
-    /// CPU_SUSPEND's parameter for standby.
+    /// CPU_SUSPEND's parameter for standby: the tree's, else the specification's recommended encoding.
     pub standby: u32,
     /// Whether the tree has the nodes by which an operating system finds the firmware's calls.
     pub has_psci: bool,
@@ -62,7 +62,11 @@ impl Machine {
             ram: 0..0,
             gicd: 0,
             gicr: [0; REGIONS],
-            standby: 0,
+            standby: if crate::psci::extended_state_id() {
+                1
+            } else {
+                0
+            },
             has_psci: compatible(tree, "/psci", "arm,psci-1.0"),
             has_sdei: compatible(tree, "/firmware/sdei", "arm,sdei-1.0"),
             bootargs: "",
@@ -123,7 +127,7 @@ impl Machine {
         {
             machine.bootargs = bootargs.value_as::<&str>().unwrap_or("");
         }
-        if let Some(states) = tree.find_node("/idle-states") {
+        if let Some(states) = tree.find_node("/cpus/idle-states") {
             for state in states.children() {
                 if let Some(parameter) = state.property("arm,psci-suspend-param") {
                     machine.standby = parameter.value_as::<u32>().unwrap_or(0);

@@ -59,6 +59,12 @@ pub fn features(function: u32) -> i64 {
     call32(id::PSCI_FEATURES, function, 0, 0)
 }
 
+/// Whether CPU_SUSPEND's parameter is in the extended StateID format.
+pub fn extended_state_id() -> bool {
+    let features = features(id::PSCI_CPU_SUSPEND_64);
+    features >= 0 && features & 0b10 != 0
+}
+
 /// SYSTEM_OFF.
 pub fn system_off() -> ! {
     call32(id::PSCI_SYSTEM_OFF, 0, 0, 0);

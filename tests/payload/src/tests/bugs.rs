@@ -1,5 +1,6 @@
 //! Bugs of other dispatchers, replayed.
 
+use super::interrupted::{Place, Spin, start_spinning};
 use super::linux::{event_0_row, on_each, probe_row};
 use super::{Env, tests};
 use crate::arch::{self, Code, Registers};
@@ -26,15 +27,13 @@ fn wedge_and_signal(env: &'static Env, behaviour: Behaviour) -> Outcome<&'static
     probe_row(env)?;
     event_0_row(env)?;
     let pe = env.other(0)?;
-    pe.handling.set(behaviour);
-    pe.leave.store(0, Release);
     pe.words[0].store(0, Release);
-    pe.start(
+    start_spinning(
+        pe,
         |pe, _| {
-            let mut registers = Registers::pattern(Code::SpinThenSvc.address());
-            registers.x[29] = pe.leave.as_ptr() as u64;
-            // SAFETY: x29 is the address of the word on which the snippet spins.
-            unsafe { arch::enter(&mut registers) };
+            let mut spin = Spin::new(pe, Place::Here, arch::DAIF);
+            spin.run();
+            spin.check_registers(0..0)?;
             // Resumed as if by an exception: the end of a wedged kernel.
             pe.words[0].store(1, Release);
             if pe.words[1].load(Acquire) == 1 {
@@ -46,6 +45,7 @@ fn wedge_and_signal(env: &'static Env, behaviour: Behaviour) -> Outcome<&'static
             psci::cpu_off()
         },
         0,
+        behaviour,
     )?;
     // The others are stopped first, with event 0 registered and enabled.
     for other in env.others().skip(1) {
@@ -250,6 +250,7 @@ fn sgi_just_after_mask(env: &'static Env) -> Outcome {
             }
             equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
             check("no interrupt is active", gic::idle())?;
+            arch::relax();
         }
         Ok(())
     };

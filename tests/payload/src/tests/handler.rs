@@ -1,6 +1,6 @@
 //! How a handler is entered and left (DEN0054 chapter 4), and what it may call.
 
-use super::interrupted::{PLACES, Spin, pstates};
+use super::interrupted::{PLACES, Spin, in_loop, pstates};
 use super::smccc::{exact, untouched};
 use super::{Env, tests};
 use crate::arch::{self, Code, DAIF, Registers};
@@ -151,18 +151,10 @@ fn entry_and_completion(env: &'static Env) -> Outcome {
 
 /// Completes, and ends the loop if that was what it interrupted.
 fn leave_if_in_loop(pe: &'static Pe) -> Finish {
-    if in_spin(pe) {
+    if in_loop(pe) {
         pe.leave.store(1, Release);
     }
     Finish::complete()
-}
-
-/// Whether the handler interrupted the loop of a spinning snippet after its first instruction.
-fn in_spin(pe: &'static Pe) -> bool {
-    let pc = pe.handling.x(2) & (arch::EL0_ALIAS - 1);
-    [Code::SpinThenSvc, Code::SpinThenHvc]
-        .iter()
-        .any(|code| (4..16).contains(&pc.wrapping_sub(code.address())))
 }
 
 /// COMPLETE's status is for the platform to know; the client is resumed all the same.
@@ -177,7 +169,7 @@ fn complete_failed(env: &'static Env) -> Outcome {
 }
 
 fn resume_leave(pe: &'static Pe) -> Finish {
-    if in_spin(pe) {
+    if in_loop(pe) {
         pe.leave.store(1, Release);
         Finish::resume(Code::Leave.address())
     } else {
@@ -226,7 +218,7 @@ fn resume_keeps_x18_up(env: &'static Env) -> Outcome {
     everywhere(env, |pe, argument| {
         pe.listen(|pe| {
             let finish = resume_leave(pe);
-            if in_spin(pe) {
+            if in_loop(pe) {
                 for index in 18..31 {
                     pe.handling.x[index].store(STEP.wrapping_mul(index as u64), Release);
                 }

@@ -2,8 +2,9 @@
 
 use crate::arch::{self, Code, DAIF, EC_HVC, EC_SVC, PSTATE_DIT, PSTATE_NZCV, Registers};
 use crate::arch::{PSTATE_PAN, PSTATE_SSBS, PSTATE_TCO, PSTATE_UAO};
-use crate::check::{Outcome, check, equal};
-use crate::pe::Pe;
+use crate::check::{Outcome, check, equal, wait};
+use crate::pe::{Behaviour, Finish, Job, Pe};
+use crate::sdei;
 use core::sync::atomic::Ordering::*;
 
 /// Where the interrupted code runs.
@@ -204,6 +205,34 @@ impl Spin {
             want |= PSTATE_SSBS;
         }
         (want & !PSTATE_UAO | PSTATE_TCO) & present
+    }
+}
+
+/// Whether the handler of `pe` interrupted a [`Spin`]'s loop.
+pub fn in_loop(pe: &'static Pe) -> bool {
+    let pc = pe.handling.x(2) & (arch::EL0_ALIAS - 1);
+    [Code::SpinThenSvc, Code::SpinThenHvc]
+        .iter()
+        .any(|code| LOOP.contains(&pc.wrapping_sub(code.address())))
+}
+
+/// Starts a [`Spin`] as `job` on `pe`, where event 0 is enabled, and waits until it is in its loop; from then on
+/// the handler does `behaviour`.
+pub fn start_spinning(pe: &'static Pe, job: Job, argument: u64, behaviour: Behaviour) -> Outcome {
+    pe.leave.store(0, Release);
+    pe.handling.set(|_| Finish::complete());
+    pe.start(job, argument)?;
+    loop {
+        let before = pe.handling.count();
+        equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
+        wait("the handler was not entered", || {
+            pe.handling.count() > before
+        })?;
+        if in_loop(pe) {
+            pe.handling.set(behaviour);
+            return Ok(());
+        }
+        arch::relax();
     }
 }
 

@@ -87,6 +87,7 @@ fn to_daif_masked(env: &'static Env) -> Outcome {
 
 fn to_interrupts_unmasked(env: &'static Env) -> Outcome {
     signal_busy(env, ROUNDS, |pe, _| {
+        pe.interrupts.store(0, Release);
         while !told_to_leave(pe) {
             arch::take_interrupts();
             arch::relax();
@@ -141,7 +142,7 @@ fn to_standby(env: &'static Env) -> Outcome {
 }
 
 fn to_caller_of_el3(env: &'static Env) -> Outcome {
-    signal_busy(env, MANY, |pe, _| {
+    signal_busy(env, 10 * ROUNDS, |pe, _| {
         let version = sdei::call1(sdei::Function::Version, 0);
         while !told_to_leave(pe) {
             equal(
@@ -151,6 +152,7 @@ fn to_caller_of_el3(env: &'static Env) -> Outcome {
             )?;
             equal("STATUS", sdei::status(0), sdei::REGISTERED | sdei::ENABLED)?;
             equal("AFFINITY_INFO", psci::affinity_info(pe.mpidr(), 0), 0)?;
+            arch::relax();
         }
         Ok(())
     })
@@ -399,7 +401,7 @@ fn stores_are_visible(env: &'static Env) -> Outcome {
         },
         0,
     )?;
-    for round in 1..=MANY {
+    for round in 1..=10 * ROUNDS {
         pe.words[0].store(round, Relaxed);
         equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
         pe.await_count(round)?;
@@ -562,6 +564,7 @@ fn ten_thousand_while_masking(env: &'static Env) -> Outcome {
         while !told_to_leave(pe) {
             equal("PE_MASK", sdei::pe_mask(), 1)?;
             equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
+            arch::relax();
         }
         Ok(())
     })
@@ -572,6 +575,7 @@ fn ten_thousand_while_disabling(env: &'static Env) -> Outcome {
         while !told_to_leave(pe) {
             equal("DISABLE", sdei::disable(0), 0)?;
             equal("ENABLE", sdei::enable(0), 0)?;
+            arch::relax();
         }
         Ok(())
     })
@@ -594,6 +598,7 @@ fn while_registering(env: &'static Env) -> Outcome {
                 )?;
                 equal("ENABLE", sdei::enable(0), 0)?;
                 equal("UNREGISTER", sdei::unregister(0), 0)?;
+                arch::relax();
             }
             check("interrupts still arrive", gic::interrupts_work())
         },
@@ -605,6 +610,7 @@ fn while_registering(env: &'static Env) -> Outcome {
             0 => accepted += 1,
             answer => equal("SIGNAL", answer, INVALID_PARAMETERS)?,
         }
+        arch::relax();
     }
     pe.leave.store(1, Release);
     pe.finish()?;
