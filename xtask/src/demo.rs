@@ -51,27 +51,24 @@ fn show(machine: &Machine, cpus: u32) -> Result<(), harness::Failure> {
     session.echo();
     session.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")?;
     session.expect("sdei_nmi: using SDEI cross-CPU NMI")?;
-    session.expect("^bl31-demo: booted\n")?;
+    session.expect("bl31-demo: booted\n")?;
 
     heading(
         "CPU 1 masks its interrupts and spins in the kernel for ever: no interrupt reaches it now",
     );
-    session.expect("^bl31-demo: wedged\n")?;
+    session.expect("bl31-demo: wedged\n")?;
 
     heading("CPU 0 asks all CPUs for a backtrace (sysrq-l): event 0 is signalled to each of them");
     session.expect("NMI backtrace for cpu 1\\b")?;
-    let stack = session.expect(r"pc : lkdtm_HARDLOCKUP\+0x(?s:.*?)bl31-demo: backtraces done\n")?;
-    let program_counter = stack.lines().next().unwrap_or_default().to_owned();
+    let stack = session.expect(r"pc : lkdtm_HARDLOCKUP\+0x(?s:.*?)el0t_64_sync\+.*$")?;
+    session.expect("bl31-demo: backtraces done")?;
 
-    heading("Above, below 'NMI backtrace for cpu 1', is the wedged CPU's own stack:");
-    for line in stack
-        .lines()
-        .take_while(|line| !line.contains("bl31-demo:"))
-    {
+    heading("That was, below 'NMI backtrace for cpu 1', the wedged CPU's own stack. Once more:");
+    let lines: Vec<&str> = stack.lines().map(without_time).collect();
+    let program_counter = lines.first().copied().unwrap_or_default();
+    println!("    {program_counter}");
+    for line in lines.iter().skip_while(|line| !line.contains("Call trace")) {
         println!("    {line}");
-        if line.contains("el0t_64_sync+") {
-            break;
-        }
     }
 
     heading("Now CPU 0 panics, and has to stop all others, the wedged one too");
@@ -85,6 +82,13 @@ fn show(machine: &Machine, cpus: u32) -> Result<(), harness::Failure> {
     println!("CPU 1, spinning with interrupts masked, printed where it was: {program_counter}");
     println!("The panic stopped all {cpus} CPUs: it asked CPU 1 by SDEI, and had no complaint.");
     Ok(())
+}
+
+/// A line of the kernel's log without its time.
+fn without_time(line: &str) -> &str {
+    line.strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+        .map_or(line, |(_, text)| text)
 }
 
 fn heading(text: &str) {

@@ -66,7 +66,8 @@ pub struct Session {
     /// Up to here `text` has been searched for what is forbidden.
     searched: usize,
     forbidden: RegexSet,
-    echo: bool,
+    /// Up to here `text` has been shown on standard output, if it is at all.
+    echoed: Option<usize>,
     log: File,
     log_path: PathBuf,
     secure: PathBuf,
@@ -131,7 +132,7 @@ impl Session {
             forbidden: RegexSetBuilder::new(forbidden)
                 .build()
                 .expect("the forbidden patterns are constants"),
-            echo: false,
+            echoed: None,
             log,
             log_path,
             secure,
@@ -140,9 +141,10 @@ impl Session {
         })
     }
 
-    /// Shows what the machine prints on standard output too.
+    /// Shows on standard output what the console shows, no further than the line
+    /// that was expected last.
     pub fn echo(&mut self) {
-        self.echo = true;
+        self.echoed = Some(0);
     }
 
     /// Waits until the console shows `pattern` after what was matched before, and
@@ -157,8 +159,10 @@ impl Session {
             multi_line(pattern).map_err(|error| self.failure(format!("bad pattern: {error}")))?;
         loop {
             if let Some(found) = self.find(&regex) {
+                self.echo_up_to(self.cursor);
                 return Ok(found);
             }
+            self.echo_up_to(self.text.len());
             if !self.read(&format!("'{pattern}'"))? {
                 let status = self.reap()?;
                 return Err(self.failure(format!(
@@ -235,6 +239,27 @@ impl Session {
         Some(matched)
     }
 
+    /// Shows the lines that begin before `end` and are complete.
+    fn echo_up_to(&mut self, end: usize) {
+        let Some(from) = self.echoed else { return };
+        let lines = self.text[from..]
+            .split_inclusive(|&byte| byte == b'\n')
+            .filter(|line| line.ends_with(b"\n"));
+        let mut to = from;
+        for line in lines {
+            if to >= end {
+                break;
+            }
+            to += line.len();
+        }
+        let mut out = io::stdout().lock();
+        // Without a reader there is nobody to show it to.
+        let _ = out
+            .write_all(&self.text[from..to])
+            .and_then(|()| out.flush());
+        self.echoed = Some(to);
+    }
+
     /// Takes in what was printed since; false once QEMU has closed its output.
     fn read(&mut self, waiting_for: &str) -> Result<bool, Failure> {
         let since = Instant::now();
@@ -266,10 +291,6 @@ impl Session {
     fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         // The log is for reading afterwards; a full disk shall not end the test.
         let _ = self.log.write_all(bytes);
-        if self.echo {
-            let mut out = io::stdout().lock();
-            let _ = out.write_all(bytes).and_then(|()| out.flush());
-        }
         self.text
             .extend(bytes.iter().filter(|&&byte| byte != b'\r'));
         // Whole lines only, so that no pattern meets half of one.
