@@ -2,7 +2,7 @@
 //! the memory model lets them see, with the dispatcher's own code:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test --release -p sdei --test loom
+//! RUSTFLAGS="--cfg loom" cargo test -p sdei --test loom
 //! ```
 #![cfg(loom)]
 
@@ -260,9 +260,13 @@ fn a_signal_races_with_cpu_off() {
     loom::model(|| {
         let [mut a, mut b] = machine();
         b.register(0);
-        let signaller = thread::spawn(move || a.call(&[SIGNAL, 0, 1]));
+        let signaller = thread::spawn(move || {
+            a.call(&[SIGNAL, 0, 1]);
+            a
+        });
         b.sdei.pe_off(&mut b.pe);
-        signaller.join().unwrap();
+        let mut a = signaller.join().unwrap();
+        assert_eq!(a.call(&[SIGNAL, 0, 1]), INVALID_PARAMETERS);
         b.sdei.pe_on(&mut b.pe, 1);
         b.register(0);
         b.call(&[UNMASK]);
