@@ -43,6 +43,7 @@ const VECTORS: [&str; 16] = [
     "SError, from AArch32",
 ];
 
+#[inline(never)]
 fn report(message: Arguments<'_>) {
     Board::consoles().write_crash(message);
 }

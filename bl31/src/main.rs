@@ -63,6 +63,7 @@ extern "C" fn boot_main() -> ! {
 
 /// Finds out what machine this is, lets the other PEs go, and loads what is to
 /// run in the Normal world.
+#[cold]
 fn boot(map: &mut Map) -> Result<Bl33, BootError> {
     // SAFETY: the map has the board's devices, and this is done once, before
     // any other PE runs.
@@ -72,12 +73,16 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
     }
     let pes = Board::pe_count();
     info!(
-        "version {} on {}, {pes} PE{}; SDEI {}.{}, PSCI 1.3, SMCCC 1.5",
+        "version {} on {}, {pes} PE{}; SDEI {}.{}, PSCI {}.{}, SMCCC {}.{}",
         env!("CARGO_PKG_VERSION"),
         Board::NAME,
         if pes == 1 { "" } else { "s" },
         sdei::call::VERSION_MAJOR,
         sdei::call::VERSION_MINOR,
+        psci::VERSION >> 16,
+        psci::VERSION & 0xffff,
+        smc::SMCCC_VERSION >> 16,
+        smc::SMCCC_VERSION & 0xffff,
     );
     map.slots(pes);
     entry::SLOT_COUNT.store(pes, Ordering::Relaxed);
@@ -91,6 +96,7 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
 }
 
 /// Enters the Normal world on the PE that boots.
+#[cold]
 fn enter(map: Map, bl33: &Bl33) -> ! {
     let slot = first_slot();
     let index = Board::pe_index(MPIDR_EL1.get()).unwrap_or_default();

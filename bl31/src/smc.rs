@@ -3,7 +3,7 @@
 use aarch64_cpu::registers::{Readable, SPSR_EL3};
 use arm_sysregs::el1::accessors::read_sctlr_el1;
 use arm_sysregs::el2::accessors::read_sctlr_el2;
-use psci::{Caller, ExecutionState, Outcome};
+use psci::{Caller, ExecutionState, FunctionId, Outcome};
 
 use crate::pe::PeData;
 use crate::power;
@@ -20,26 +20,34 @@ const SMC64: u32 = 1 << 30;
 const PSCI_FIRST: u32 = 0x8400_0000;
 const PSCI_LAST: u32 = 0x8400_001f;
 
+const PSCI_VERSION: u32 = FunctionId::PsciVersion as u32;
+
 /// What SMCCC_VERSION answers: 1.5 (DEN0028 7.2).
-const SMCCC_1_5: u64 = 0x1_0005;
+pub const SMCCC_VERSION: u32 = 0x1_0005;
 
 /// NOT_SUPPORTED and, at the same value, "unknown function ID" (DEN0028 5.2).
 pub const NOT_SUPPORTED: i64 = -1;
 
 /// Serves `SMC #0` from AArch64: the frame holds the arguments, and in x0 the
 /// answer when this returns.
+///
+/// What this calls, it ends with, so it needs no stack itself.
 pub extern "C" fn smc(pe: &mut PeData) {
     let fid = pe.frame.x[0] as u32;
-    if sdei::call::is_sdei(fid) {
+    if fid.wrapping_sub(sdei::call::FUNCTION_BASE) < sdei::call::FUNCTION_COUNT {
         SDEI.call(&mut pe.sdei, &mut pe.frame);
-        return;
-    }
-    let fid = fid & !SVE_HINT;
-    if (PSCI_FIRST..=PSCI_LAST).contains(&(fid & !SMC64)) {
+    } else if fid == PSCI_VERSION {
+        pe.frame.x[0] = psci::VERSION.into();
+    } else if (PSCI_FIRST..=PSCI_LAST).contains(&(fid & !SMC64)) {
         psci(pe, fid, ExecutionState::AArch64);
-        return;
+    } else if let Some(answer) = arch(fid, pe.frame.x[1] as u32) {
+        pe.frame.x[0] = answer;
+    } else if fid & SVE_HINT != 0 {
+        pe.frame.x[0] = u64::from(fid & !SVE_HINT);
+        smc(pe);
+    } else {
+        pe.frame.x[0] = not_supported(fid);
     }
-    pe.frame.x[0] = arch(fid, pe.frame.x[1] as u32);
 }
 
 /// Serves `SMC #0` from AArch32, which has the SMC32 calls only. SDEI is not
@@ -49,10 +57,12 @@ pub fn smc_from_aarch32(pe: &mut PeData) {
     if (PSCI_FIRST..=PSCI_LAST).contains(&fid) {
         psci(pe, fid, ExecutionState::AArch32);
     } else {
-        pe.frame.x[0] = arch(fid & !SMC64, pe.frame.x[1] as u32);
+        let answer = arch(fid, pe.frame.x[1] as u32);
+        pe.frame.x[0] = answer.unwrap_or(NOT_SUPPORTED as u32 as u64);
     }
 }
 
+#[inline(never)]
 fn psci(pe: &mut PeData, fid: u32, state: ExecutionState) {
     let [_, x1, x2, x3, ..] = pe.frame.x;
     let in_handler = pe.sdei.is_in_handler();
@@ -77,16 +87,25 @@ fn caller_is_big_endian() -> bool {
     }
 }
 
-/// The Arm Architecture service: the answer to `fid` with its first argument.
-fn arch(fid: u32, argument: u32) -> u64 {
+/// The Arm Architecture service: the answer to `fid` with its first argument;
+/// `None` if that is no call of it.
+#[inline(always)]
+fn arch(fid: u32, argument: u32) -> Option<u64> {
     match fid {
-        smccc::arch::SMCCC_VERSION => SMCCC_1_5,
-        smccc::arch::SMCCC_ARCH_FEATURES => match argument {
+        smccc::arch::SMCCC_VERSION => Some(SMCCC_VERSION.into()),
+        smccc::arch::SMCCC_ARCH_FEATURES => Some(match argument {
             smccc::arch::SMCCC_VERSION | smccc::arch::SMCCC_ARCH_FEATURES => 0,
-            // SMC32: the answer has 32 bits.
-            _ => u64::from(NOT_SUPPORTED as u32),
-        },
-        _ if fid & SMC64 == 0 => u64::from(NOT_SUPPORTED as u32),
-        _ => NOT_SUPPORTED as u64,
+            _ => not_supported(fid),
+        }),
+        _ => None,
+    }
+}
+
+/// [`NOT_SUPPORTED`] in the width of the function ID's calling convention.
+fn not_supported(fid: u32) -> u64 {
+    if fid & SMC64 == 0 {
+        u64::from(NOT_SUPPORTED as u32)
+    } else {
+        NOT_SUPPORTED as u64
     }
 }

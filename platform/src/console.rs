@@ -67,6 +67,7 @@ impl Consoles {
 
     /// Writes to the console of the moment: before the Normal world runs the
     /// boot console, after that the Secure one.
+    #[inline(never)]
     pub fn write(&self, message: fmt::Arguments<'_>) {
         let mut uarts = self.uarts.lock();
         let uart = if uarts.handed_over {
@@ -81,6 +82,7 @@ impl Consoles {
 
     /// Writes a crash report: to both consoles, since nobody owns one any more,
     /// and without waiting for a lock that the crash may have left held.
+    #[inline(never)]
     pub fn write_crash(&self, message: fmt::Arguments<'_>) {
         // SAFETY: this PE is about to stop for ever, and so is whoever held the
         // lock or the report would not be written here a second time: at worst

@@ -10,9 +10,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use aarch64_cpu::asm::barrier;
 use arm_gic::IntId;
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
-use arm_gic::gicv3::{
-    GicCpuInterface, GicDistributor, GicRedistributor, Group, HIGHEST_S_PRIORITY, SecureIntGroup,
-};
+use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, HIGHEST_S_PRIORITY};
 use arm_sysregs::el1::accessors::{
     read_icc_iar0_el1, write_icc_ap0r0_el1, write_icc_ap0r1_el1, write_icc_ap0r2_el1,
     write_icc_ap0r3_el1, write_icc_ap1r0_el1, write_icc_ap1r1_el1, write_icc_ap1r2_el1,
@@ -35,6 +33,14 @@ pub const SGI_EVENT: IntId = IntId::sgi(8);
 
 /// The SGI that wakes a PE that is off to look at what PSCI has for it.
 pub const SGI_POWER_ON: IntId = IntId::sgi(9);
+
+/// The bits of EL3's two SGIs in a register with a bit for each.
+const OUR_SGIS: u32 = 1 << SGI_EVENT.raw_value() | 1 << SGI_POWER_ON.raw_value();
+
+/// The bits of SGIs 8 to 15, and the words of GICR_IPRIORITYR with their
+/// priorities, a byte for each.
+const SECURE_SGIS: u32 = 0xff00;
+const SECURE_SGI_PRIORITIES: core::ops::Range<usize> = 2..4;
 
 /// IAR value: nothing to acknowledge (INTID 1023; 1020 to 1022 are special too).
 const FIRST_SPECIAL_INTID: u32 = 1020;
@@ -79,6 +85,19 @@ impl Distributor {
         distributor.modify_control(GicdCtlr::ARE_S, true);
         distributor.modify_control(GicdCtlr::ARE_NS, true);
         distributor.configure_default_settings();
+    }
+
+    /// Whether an SPI is in Non-secure Group 1; `None` if there is no such SPI.
+    pub fn is_nonsecure(&self, spi: IntId) -> Option<bool> {
+        let index = spi.raw_value() as usize;
+        let mut registers = self.0.lock();
+        // The SPIs follow the 32 private interrupts.
+        let last = 31 + field!(registers, typer).read().num_spis() as usize;
+        if !spi.is_spi() || index > last {
+            return None;
+        }
+        let group = field!(registers, igroupr).get(index / 32)?.read();
+        Some(group >> (index % 32) & 1 != 0)
     }
 
     /// Lets Group 0 interrupts through. Until then EnableGrp0 reads 0, which is
@@ -150,6 +169,18 @@ impl<const PES: usize> PeInterrupts<PES> {
         Some(unsafe { UniqueMmioPointer::new(pointer) })
     }
 
+    /// Whether a PPI of this PE, whose index this is, is in Non-secure Group 1;
+    /// `None` if there is no such PPI.
+    pub fn is_nonsecure(&self, index: usize, ppi: IntId) -> Option<bool> {
+        if !ppi.is_ppi() {
+            return None;
+        }
+        let mut frame = self.frame(index)?;
+        let mut sgi = field!(frame, sgi);
+        let group = field!(sgi, igroupr).get(0)?.read();
+        Some(group >> ppi.raw_value() & 1 != 0)
+    }
+
     /// Raises a Group 0 SGI at a PE. The caller's earlier stores are visible to
     /// that PE once it acknowledges the SGI.
     #[inline(always)]
@@ -160,8 +191,8 @@ impl<const PES: usize> PeInterrupts<PES> {
         let value = target.load(Relaxed) | u64::from(intid.raw_value()) << IccSgi0rEl1::INTID_SHIFT;
         // Writes to ICC registers are not ordered with stores to memory.
         barrier::dsb(barrier::ISHST);
+        // EL3 is on its way out, and the exception return synchronizes this.
         write_icc_sgi0r_el1(IccSgi0rEl1::from_bits_retain(value));
-        barrier::isb(barrier::SY);
     }
 }
 
@@ -190,24 +221,30 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
         let mut sgi = field!(frame, sgi);
         // All of EL3's SGIs can stay enabled while the rest starts over, so
         // none of them is lost: a signal can already be on its way.
-        let ours = 1 << SGI_EVENT.raw_value() | 1 << SGI_POWER_ON.raw_value();
-        field!(sgi, icenabler).get(0).unwrap().write(!ours);
-        field!(sgi, icactiver).get(0).unwrap().write(!ours);
-        field!(sgi, icpendr).get(0).unwrap().write(!ours);
+        field!(sgi, icenabler).get(0).unwrap().write(!OUR_SGIS);
+        field!(sgi, icactiver).get(0).unwrap().write(!OUR_SGIS);
+        field!(sgi, icpendr).get(0).unwrap().write(!OUR_SGIS);
     }
-    let mut redistributor = GicRedistributor::new(frame);
+    let mut redistributor = GicRedistributor::new(frame.reborrow());
     // An error means that it is awake.
     let _ = redistributor.mark_core_awake();
     redistributor.configure_default_settings();
-    for intid in (8..16).map(IntId::sgi) {
-        // All of these are private interrupts: no error is possible.
-        let _ = redistributor.set_group(intid, Group::Secure(SecureIntGroup::Group0));
-        let _ = redistributor.set_interrupt_priority(intid, HIGHEST_S_PRIORITY);
+    {
+        // SGIs 8 to 15 are EL3's: Group 0, above everything that the Normal
+        // world can mask.
+        let mut sgi = field!(frame, sgi);
+        let nonsecure = |bits: u32| bits & !SECURE_SGIS;
+        field!(sgi, igroupr).get(0).unwrap().modify(nonsecure);
+        field!(sgi, igrpmodr).get(0).unwrap().modify(nonsecure);
+        for word in SECURE_SGI_PRIORITIES {
+            field!(sgi, ipriorityr)
+                .get(word)
+                .unwrap()
+                .write(u32::from_ne_bytes([HIGHEST_S_PRIORITY; 4]));
+        }
+        field!(sgi, isenabler).get(0).unwrap().write(OUR_SGIS);
     }
-    for intid in [SGI_EVENT, SGI_POWER_ON] {
-        let _ = redistributor.enable_interrupt(intid, true);
-    }
-    redistributor.wait_for_pending_write();
+    GicRedistributor::new(frame).wait_for_pending_write();
 
     // No bypass, and the Normal world may use the system registers.
     GicCpuInterface::enable_system_register_el3(true);

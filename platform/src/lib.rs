@@ -197,7 +197,7 @@ mod on_target {
         /// # Safety
         ///
         /// [`DEVICES`](Self::DEVICES) are mapped. Called once, by the PE that boots.
-        unsafe fn discover(mapper: &mut impl Mapper) -> Result<(), BootError>;
+        unsafe fn discover(mapper: &mut dyn Mapper) -> Result<(), BootError>;
 
         /// Lets the waiting PEs go, and interrupts with them.
         fn release();
@@ -207,7 +207,7 @@ mod on_target {
         /// # Safety
         ///
         /// After [`discover`](Self::discover). Called once, by the PE that boots.
-        unsafe fn load_bl33(mapper: &mut impl Mapper) -> Result<Bl33, BootError>;
+        unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError>;
 
         /// What the board's options say of the log level.
         fn log_level() -> Option<log::LevelFilter>;
@@ -226,6 +226,10 @@ mod on_target {
 
         /// Raises a Group 0 SGI at a PE.
         fn raise_sgi(intid: IntId, index: usize);
+
+        /// Whether a PPI of this PE or an SPI is the Normal world's; `None` if
+        /// there is no such interrupt.
+        fn is_nonsecure_interrupt(intid: IntId) -> Option<bool>;
 
         /// Whether a range of physical addresses is RAM of the Normal world.
         fn is_nonsecure_ram(base: u64, length: u64) -> bool;

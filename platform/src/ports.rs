@@ -3,6 +3,7 @@
 
 use core::marker::PhantomData;
 
+use arm_gic::IntId;
 use arm_sysregs::el1::accessors::{
     read_gcscr_el1, read_id_aa64pfr0_el1, read_id_aa64pfr1_el1, read_sctlr_el1, read_vbar_el1,
     write_elr_el1, write_spsr_el1,
@@ -138,12 +139,17 @@ impl<B: Platform> sdei::Port for SdeiPort<B> {
         take_exception(client_el(), elr, spsr);
     }
 
-    fn owner(&self, _intid: u32) -> Option<Owner> {
-        None
+    fn owner(&self, intid: u32) -> Option<Owner> {
+        let intid = IntId::try_from(intid).ok()?;
+        Some(if B::is_nonsecure_interrupt(intid)? {
+            Owner::NonSecure
+        } else {
+            Owner::Secure
+        })
     }
 
-    // The tables of the boards have no events with interrupts, and `owner`
-    // offers none for binding, so none of these is called.
+    // The tables of the boards have neither events with interrupts nor slots
+    // to bind one to, so none of these is called.
     fn is_active(&self, _intid: u32) -> bool {
         false
     }

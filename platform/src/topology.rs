@@ -32,11 +32,12 @@ pub enum TopologyError {
 /// without a lock from then on. Atomics make that safe to say in Rust, and
 /// relaxed ones cost nothing; what orders the filling before other PEs'
 /// reading is their release from the holding pen.
+#[repr(C)]
 pub struct Topology<const PES: usize, const KEYS: usize> {
     count: AtomicUsize,
-    affinities: [AtomicU64; PES],
-    by_key: [AtomicU16; KEYS],
     shifts: [AtomicU8; 3],
+    by_key: [AtomicU16; KEYS],
+    affinities: [AtomicU64; PES],
 }
 
 impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
@@ -117,8 +118,9 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
     #[inline(always)]
     fn key(&self, affinity: u64) -> usize {
         let [aff0, aff1, aff2, aff3] = fields(affinity).map(usize::from);
-        let [shift1, shift2, shift3] = self.shifts.each_ref().map(|s| s.load(Relaxed) & 31);
-        aff0 | (aff1 << shift1) | (aff2 << shift2) | (aff3 << shift3)
+        let [shift1, shift2, shift3] = self.shifts.each_ref().map(|s| s.load(Relaxed).into());
+        // No shift is more than 24: none wraps, and that is never checked.
+        aff0 | aff1.wrapping_shl(shift1) | aff2.wrapping_shl(shift2) | aff3.wrapping_shl(shift3)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{Features, features};
 use arm_psci::{AffinityInfo, ErrorCode, FunctionId, Mpidr, SuspendMode, SystemOff2Type};
 
 /// `PSCI_VERSION`'s answer: 1.3 (DEN0022 5.1.1).
-const VERSION: u64 = 0x0001_0003;
+pub const VERSION: u32 = 0x0001_0003;
 const PSCI_VERSION: u32 = FunctionId::PsciVersion as u32;
 /// The one function ID outside PSCI that `PSCI_FEATURES` is asked for.
 const SMCCC_VERSION: u32 = 0x8000_0000;
@@ -29,7 +29,7 @@ impl<P: Port> Psci<'_, P> {
         args: &[u64; 3],
     ) -> Outcome {
         if fid == PSCI_VERSION {
-            return Outcome::Return(VERSION);
+            return Outcome::Return(VERSION.into());
         }
         self.decode(me, caller(), fid, args)
     }
@@ -71,7 +71,7 @@ impl<P: Port> Psci<'_, P> {
             return Err(ErrorCode::NotSupported);
         }
         match function {
-            PsciVersion => Ok(Outcome::Return(VERSION)),
+            PsciVersion => Ok(Outcome::Return(VERSION.into())),
             PsciFeatures => psci_features(x1 as u32, &offered),
             CpuOn32 | CpuOn64 => self.cpu_on(x1, self.entry(caller, x2, x3)),
             CpuOff => Ok(Outcome::Off),

@@ -18,6 +18,8 @@ mod stat;
 mod sync;
 mod tree;
 
+pub use arm_psci::FunctionId;
+pub use call::VERSION;
 pub use entry::{Entry, ExecutionState};
 pub use machine::{Caller, Outcome, Psci};
 pub use pe::Pe;

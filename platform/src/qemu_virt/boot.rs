@@ -74,7 +74,7 @@ unsafe fn tree_bytes() -> &'static [u8] {
 /// Puts what there is to boot into place, and its device tree at the base of RAM.
 pub(super) fn load(
     mut fw_cfg: FwCfg,
-    mapper: &mut impl Mapper,
+    mapper: &mut dyn Mapper,
     ram: &RamMap<8>,
 ) -> Result<Bl33, BootError> {
     let transfer = |_: TransferError| BootError::Transfer;

@@ -8,6 +8,7 @@ mod boot;
 mod fw_cfg;
 mod power;
 
+use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_gic::IntId;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
@@ -79,7 +80,7 @@ impl Platform for Board {
         unsafe { CONSOLES.enable(UART0, UART1, UART_CLOCK_HZ) };
     }
 
-    unsafe fn discover(mapper: &mut impl Mapper) -> Result<(), BootError> {
+    unsafe fn discover(mapper: &mut dyn Mapper) -> Result<(), BootError> {
         mapper.map_for_boot(Region::non_secure(RAM, boot::LOW_RAM));
         mapper.map_for_boot(Region::device(FW_CFG, PAGE));
         // SAFETY: RAM that was just mapped and, this early, is nobody else's.
@@ -106,7 +107,7 @@ impl Platform for Board {
         DISTRIBUTOR.enable_group0();
     }
 
-    unsafe fn load_bl33(mapper: &mut impl Mapper) -> Result<Bl33, BootError> {
+    unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError> {
         // SAFETY: `discover` mapped the device and low RAM; its own FwCfg is gone.
         let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
         boot::load(fw_cfg.map_err(|_| BootError::Transfer)?, mapper, &RAM_MAP)
@@ -140,6 +141,15 @@ impl Platform for Board {
     #[inline(always)]
     fn raise_sgi(intid: IntId, index: usize) {
         INTERRUPTS.raise_sgi(intid, index);
+    }
+
+    fn is_nonsecure_interrupt(intid: IntId) -> Option<bool> {
+        if intid.is_ppi() {
+            let this_pe = TOPOLOGY.index(MPIDR_EL1.get())?;
+            INTERRUPTS.is_nonsecure(this_pe, intid)
+        } else {
+            DISTRIBUTOR.is_nonsecure(intid)
+        }
     }
 
     fn is_nonsecure_ram(base: u64, length: u64) -> bool {
@@ -201,7 +211,7 @@ fn find_ram(tree: Fdt<'_>) -> Result<(), BootError> {
 }
 
 /// Sets the distributor up and finds each PE's redistributor.
-fn find_gic(tree: Fdt<'_>, mapper: &mut impl Mapper) -> Result<(), BootError> {
+fn find_gic(tree: Fdt<'_>, mapper: &mut dyn Mapper) -> Result<(), BootError> {
     let node = tree
         .root()
         .children()
