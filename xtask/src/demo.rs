@@ -15,6 +15,10 @@ pub struct Options {
     /// Number of PEs, at least 2
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..))]
     smp: u32,
+    /// CPU model of QEMU. On `max`, which waits with WFIT, the kernel's delays
+    /// take several times as long
+    #[arg(long, default_value = "neoverse-n1")]
+    cpu: String,
     /// QEMU to use: newest, oldest, or a program
     #[arg(long, default_value = "newest")]
     qemu: Choice,
@@ -29,6 +33,7 @@ pub fn run(options: &Options) -> Result<()> {
     let image = image::build(Platform::QemuVirt, None)?;
     let mut machine = Machine::new(&qemu::one(&options.qemu)?, &image.bin);
     machine.cpus = options.smp;
+    machine.cpu.clone_from(&options.cpu);
     machine.kernel = Some(nmi_kernel::image()?);
     machine.initrd = Some(initramfs::build()?);
     machine.append = Some(command_line(NMI, Some("demo"), "panic=1"));

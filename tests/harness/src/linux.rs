@@ -355,9 +355,10 @@ fn nmi() -> Vec<Test> {
                 .expect("bl31-test: backtraces done"),
         );
     }
-    for cpus in [4, 8] {
-        let name = format!("NMI: panic stops a wedged CPU, {cpus} CPUs");
+    for (cpus, cpu) in [(4, "max"), (8, "neoverse-n1")] {
+        let name = format!("NMI: panic stops a wedged CPU, {cpus} CPUs, {cpu}");
         let mut test = scripted(&name, NMI, "panic", cpus);
+        test.cpu = cpu;
         test.forbidden = FORBIDDEN_WEDGED;
         test.extra = &["-no-reboot"];
         tests.push(

@@ -193,9 +193,14 @@ impl Session {
     /// QEMU ends with another status.
     pub fn power_off(&mut self) -> Result<(), Failure> {
         let banner = multi_line(BANNER).expect("a constant");
-        while self.read("power-off")? {
+        loop {
+            let more = self.read("power-off")?;
+            self.echo_up_to(self.text.len());
             if banner.is_match(&self.text[self.cursor..]) {
                 return Err(self.failure("the machine was reset instead of powered off".into()));
+            }
+            if !more {
+                break;
             }
         }
         let status = self.reap()?;
