@@ -7,8 +7,9 @@ use core::panic::PanicInfo;
 use aarch64_cpu::asm::wfi;
 use aarch64_cpu::registers::{ELR_EL3, FAR_EL3, MPIDR_EL1, Readable, SPSR_EL3};
 use arm_sysregs::el3::accessors::read_esr_el3;
-use platform::{Platform, board::Board};
+use platform::{Crash, Platform, board::Board};
 
+use crate::mmu::text;
 use crate::pe::{BOOT_STACK, BOOT_STACK_SIZE, PAGE, slot_page, stack_start};
 
 /// What the vector stores of the PE that crashed.
@@ -75,54 +76,112 @@ pub extern "C" fn exception(dump: &Dump) -> ! {
         report(format_args!("\n"));
     }
     report(format_args!("  sp  {:#018x}\n", dump.sp));
-    backtrace(ELR_EL3.get(), dump.x[29]);
+    backtrace(&[ELR_EL3.get(), dump.x[30]], dump.sp);
     stop()
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     title(format_args!("{info}"));
-    let frame: u64;
+    let sp: u64;
     // SAFETY: reads a register.
     unsafe {
-        core::arch::asm!("mov {}, x29", out(reg) frame, options(nomem, nostack, preserves_flags));
+        core::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags));
     }
-    backtrace(0, frame);
+    backtrace(&[], sp);
     stop()
 }
 
-/// Follows the frame records: each is the caller's x29 and the return address.
-fn backtrace(pc: u64, mut frame: u64) {
+/// Lists code addresses, innermost first: those given, then the return addresses
+/// on the stack from `sp` on.
+///
+/// The image has no frame pointers, which every call would pay for. An address
+/// behind a call instruction is a return address, though perhaps of a call that
+/// ended before.
+fn backtrace(innermost: &[u64], sp: u64) {
     report(format_args!("  backtrace:\n"));
-    if pc != 0 {
-        report(format_args!("    {pc:#018x}\n"));
-    }
-    // A damaged chain may go round in circles.
-    for _ in 0..32 {
-        let Some([caller, address]) = frame_record(frame) else {
-            break;
-        };
+    let given = innermost.iter().copied().filter(|pc| in_text(*pc));
+    let on_stack = stack_words(sp as usize).filter(|word| is_return_address(*word));
+    for address in given.chain(on_stack).take(MAX_BACKTRACE) {
         report(format_args!("    {address:#018x}\n"));
-        frame = caller;
     }
 }
 
-/// The frame record at an address, if that is on a stack.
-fn frame_record(address: u64) -> Option<[u64; 2]> {
-    let address = address as usize;
-    let within = |start: usize, size: usize| (start..start + size - 15).contains(&address);
-    let on_a_stack = within(stack_start(&BOOT_STACK), BOOT_STACK_SIZE)
-        || (0..Board::pe_count()).any(|slot| within(slot_page(slot), PAGE));
-    if !on_a_stack || !address.is_multiple_of(16) {
-        return None;
+/// Addresses in a backtrace: a recursion without end has enough to show its circle.
+const MAX_BACKTRACE: usize = 24;
+
+fn in_text(address: u64) -> bool {
+    let (start, end) = text();
+    address.is_multiple_of(4) && (start as u64..end as u64).contains(&address)
+}
+
+/// Whether the instruction before an address of the image is BL or BLR.
+fn is_return_address(address: u64) -> bool {
+    if !in_text(address) || !in_text(address - 4) {
+        return false;
     }
-    // SAFETY: on one of the stacks, which are mapped.
-    Some(unsafe { (address as *const [u64; 2]).read_volatile() })
+    // SAFETY: inside the image's code, which is mapped and never written.
+    let instruction = unsafe { ((address - 4) as *const u32).read() };
+    instruction >> 26 == 0b10_0101 || instruction & 0xffff_fc1f == 0xd63f_0000
+}
+
+/// The words of the stack that `sp` is on, from there to its end; all of it if
+/// `sp` is on the guard page below.
+fn stack_words(sp: usize) -> impl Iterator<Item = u64> {
+    let boot = (stack_start(&BOOT_STACK), BOOT_STACK_SIZE);
+    let (start, size) = (0..Board::pe_count())
+        .map(|slot| (slot_page(slot), PAGE))
+        .chain([boot])
+        .find(|(start, size)| (start - PAGE..start + size).contains(&sp))
+        .unwrap_or((sp, 0));
+    (start.max(sp.next_multiple_of(8))..start + size)
+        .step_by(8)
+        // SAFETY: a word of a stack, all of which are mapped.
+        .map(|address| unsafe { (address as *const u64).read_volatile() })
 }
 
 /// Stops this PE for good.
 pub fn stop() -> ! {
     loop {
         wfi();
+    }
+}
+
+/// Crashes in the way that a user asked for.
+#[cold]
+pub fn provoke(way: Crash) {
+    /// Never mapped: the first page of every board's address space is flash or
+    /// ROM, which EL3 has left by now.
+    const UNMAPPED: usize = 8;
+
+    #[allow(unconditional_recursion)]
+    fn recurse(depth: u64) -> u64 {
+        // Each level keeps something on the stack.
+        core::hint::black_box([depth; 16]);
+        recurse(depth + 1).wrapping_add(depth)
+    }
+
+    match way {
+        Crash::Panic => panic!("asked for"),
+        Crash::Fault => {
+            // SAFETY: a read that faults changes nothing.
+            unsafe { (UNMAPPED as *const u64).read_volatile() };
+        }
+        Crash::Write => {
+            let text = provoke as fn(Crash) as *mut u32;
+            // SAFETY: text is read-only, so this faults and changes nothing.
+            unsafe { text.write_volatile(0) };
+        }
+        Crash::Execute => {
+            const RET: u32 = 0xd65f_03c0;
+            let code = [RET; 4];
+            // SAFETY: the stack can't be executed, so this faults; if it could,
+            // it would return at once.
+            let function: extern "C" fn() = unsafe { core::mem::transmute(code.as_ptr()) };
+            function();
+        }
+        Crash::Stack => {
+            core::hint::black_box(recurse(0));
+        }
     }
 }

@@ -37,7 +37,7 @@ use services::PSCI;
 /// The log level if the board's options don't say, set when the image is built.
 fn default_log_level() -> LevelFilter {
     option_env!("BL31_LOG")
-        .and_then(platform::console::log_level)
+        .and_then(platform::console::log_level_named)
         .unwrap_or(LevelFilter::Info)
 }
 
@@ -68,8 +68,12 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
     // SAFETY: the map has the board's devices, and this is done once, before
     // any other PE runs.
     unsafe { Board::discover(map) }?;
-    if let Some(level) = Board::log_level() {
+    let options = Board::options();
+    if let Some(level) = options.log_level {
         log::set_max_level(level);
+    }
+    if let Some(crash) = options.crash {
+        crash::provoke(crash);
     }
     let pes = Board::pe_count();
     info!(

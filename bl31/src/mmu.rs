@@ -133,6 +133,14 @@ impl Translation<El23Attributes> for Pool {
     }
 }
 
+/// The image's code: the first address and the first behind it.
+pub fn text() -> (usize, usize) {
+    (
+        &raw const __text_start as usize,
+        &raw const __text_end as usize,
+    )
+}
+
 /// Regions that are mapped until the Normal world starts.
 const MAX_BOOT_REGIONS: usize = 8;
 
@@ -163,10 +171,7 @@ impl Map {
 
     fn image(&mut self) {
         // Only the addresses of these symbols mean anything.
-        let text = (
-            &raw const __text_start as usize,
-            &raw const __text_end as usize,
-        );
+        let text = text();
         let rodata = (
             &raw const __rodata_start as usize,
             &raw const __rodata_end as usize,

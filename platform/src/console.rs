@@ -140,6 +140,6 @@ impl Log for Consoles {
 }
 
 /// A log level by its name: `off`, `error`, `warn`, `info`, `debug` or `trace`.
-pub fn log_level(name: &str) -> Option<LevelFilter> {
+pub fn log_level_named(name: &str) -> Option<LevelFilter> {
     name.trim().parse().ok()
 }

@@ -79,6 +79,44 @@ mod on_target {
         }
     }
 
+    /// What a user can say of the firmware without building it anew.
+    #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+    pub struct Options {
+        /// The log level; the one the image was built with if `None`.
+        pub log_level: Option<log::LevelFilter>,
+        /// Crash while booting, to see the report and that memory is protected.
+        pub crash: Option<Crash>,
+    }
+
+    /// A way to crash.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub enum Crash {
+        /// A panic.
+        Panic,
+        /// A read of an address that is not mapped.
+        Fault,
+        /// A write to the image's own code.
+        Write,
+        /// Execution of writable memory.
+        Execute,
+        /// A recursion without end.
+        Stack,
+    }
+
+    impl Crash {
+        /// The way with this name: that of the variant in small letters.
+        pub fn named(name: &str) -> Option<Self> {
+            Some(match name {
+                "panic" => Self::Panic,
+                "fault" => Self::Fault,
+                "write" => Self::Write,
+                "execute" => Self::Execute,
+                "stack" => Self::Stack,
+                _ => return None,
+            })
+        }
+    }
+
     /// Makes memory accessible to EL3, at the address where it is.
     pub trait Mapper {
         /// Maps a region to keep.
@@ -209,8 +247,8 @@ mod on_target {
         /// After [`discover`](Self::discover). Called once, by the PE that boots.
         unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError>;
 
-        /// What the board's options say of the log level.
-        fn log_level() -> Option<log::LevelFilter>;
+        /// What the board's options say.
+        fn options() -> Options;
 
         /// How many PEs the machine has; their indexes are `0..pe_count()`.
         fn pe_count() -> usize;

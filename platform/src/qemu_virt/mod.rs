@@ -12,16 +12,15 @@ use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_gic::IntId;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
-use log::LevelFilter;
 use sdei::{Event, Events};
 use spin::mutex::SpinMutex;
 
-use crate::console::{Consoles, log_level};
+use crate::console::{Consoles, log_level_named};
 use crate::fdt::is_cpu;
 use crate::gic::{self, Distributor, PeInterrupts};
 use crate::ram::RamMap;
 use crate::topology::Topology;
-use crate::{Bl33, BootError, Mapper, Platform, Region};
+use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region};
 use fw_cfg::FwCfg;
 
 const UART0: usize = 0x0900_0000;
@@ -52,7 +51,10 @@ static RAM_MAP: RamMap<8> = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
 static DISTRIBUTOR: Distributor = unsafe { Distributor::new(GICD) };
-static LOG_LEVEL: SpinMutex<Option<LevelFilter>> = SpinMutex::new(None);
+static OPTIONS: SpinMutex<Options> = SpinMutex::new(Options {
+    log_level: None,
+    crash: None,
+});
 
 /// The machine.
 pub struct Board;
@@ -92,12 +94,14 @@ impl Platform for Board {
         // SAFETY: the device is mapped, and the scratch page is part of the
         // RAM above, away from the tree.
         let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
-        *LOG_LEVEL.lock() = fw_cfg
+        *OPTIONS.lock() = fw_cfg
             .and_then(|mut fw_cfg| {
                 let mut buffer = [0; 64];
-                Ok(fw_cfg
-                    .text("opt/bl31/log", &mut buffer)?
-                    .and_then(log_level))
+                let log_level = fw_cfg.text("opt/bl31/log", &mut buffer)?;
+                let log_level = log_level.and_then(log_level_named);
+                let crash = fw_cfg.text("opt/bl31/crash", &mut buffer)?;
+                let crash = crash.and_then(Crash::named);
+                Ok(Options { log_level, crash })
             })
             .map_err(|_| BootError::Transfer)?;
         find_gic(tree, mapper)
@@ -113,8 +117,8 @@ impl Platform for Board {
         boot::load(fw_cfg.map_err(|_| BootError::Transfer)?, mapper, &RAM_MAP)
     }
 
-    fn log_level() -> Option<LevelFilter> {
-        *LOG_LEVEL.lock()
+    fn options() -> Options {
+        *OPTIONS.lock()
     }
 
     #[inline(always)]
