@@ -82,6 +82,8 @@ impl Platform for Board {
         unsafe { CONSOLES.enable(UART0, UART1, UART_CLOCK_HZ) };
     }
 
+    // Runs once: it is to stay as small as this crate is built.
+    #[inline(never)]
     unsafe fn discover(mapper: &mut dyn Mapper) -> Result<(), BootError> {
         mapper.map_for_boot(Region::non_secure(RAM, boot::LOW_RAM));
         mapper.map_for_boot(Region::device(FW_CFG, PAGE));
@@ -111,6 +113,7 @@ impl Platform for Board {
         DISTRIBUTOR.enable_group0();
     }
 
+    #[inline(never)]
     unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError> {
         // SAFETY: `discover` mapped the device and low RAM; its own FwCfg is gone.
         let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
