@@ -16,7 +16,8 @@ read_write_sysreg!(pstate_tco: s3_3_c4_c2_7, u64, safe_read);
 /// The address at which the alias of RAM that EL0 may read and execute begins, less RAM's own.
 pub const EL0_ALIAS: u64 = 32 << 30;
 
-/// The flat map of every PE: one table of 1 GiB blocks, valid in the EL1&0, EL2&0 and EL2 regimes.
+/// The flat map of every PE: one table of 1 GiB blocks, valid in the EL1&0, EL2&0 and EL2 regimes. RAM is not
+/// UXN for EL0's sake, since that bit is XN in the EL2 regime.
 #[repr(C, align(4096))]
 struct PageTable([u64; 512]);
 
@@ -38,12 +39,7 @@ const fn page_table() -> PageTable {
     let mut table = [0; 512];
     let mut gib = 0;
     while gib < 16 {
-        table[gib] = (gib << 30) as u64
-            | if gib == 0 {
-                DEVICE.bits()
-            } else {
-                RAM.union(Attributes::UXN).bits()
-            } as u64;
+        table[gib] = (gib << 30) as u64 | if gib == 0 { DEVICE.bits() } else { RAM.bits() } as u64;
         if gib > 0 {
             table[gib + 32] = (gib << 30) as u64 | RAM_EL0.bits() as u64;
         }
