@@ -2,15 +2,19 @@
 
 use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
 use object::Endianness;
-use object::elf::PT_LOAD;
+use object::elf::{PF_X, PT_LOAD};
 use object::read::elf::{ElfFile64, ProgramHeader};
 
 use crate::{process, project, rust_target};
+
+/// No image is larger: the size of QEMU's secure flash.
+const LARGEST: usize = 64 << 20;
 
 /// A board that the image is built for; each is a cargo feature of `bl31`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -130,9 +134,17 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// What the loadable segments of an ELF file look like in memory, by physical
-/// address, and the address of the first byte.
-fn flatten(elf: &Path) -> Result<(u64, Vec<u8>)> {
+/// A loadable segment of an ELF file.
+struct Segment {
+    /// Where it lies in the file's image.
+    load: u64,
+    /// Where it runs.
+    run: Range<u64>,
+    executable: bool,
+    bytes: Vec<u8>,
+}
+
+fn segments(elf: &Path) -> Result<Vec<Segment>> {
     let data = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
     let bad = |what: &str| anyhow!("{} is no good ELF file: {what}", elf.display());
     let file =
@@ -144,29 +156,54 @@ fn flatten(elf: &Path) -> Result<(u64, Vec<u8>)> {
             .data(endian, data.as_slice())
             .map_err(|()| bad("a segment is outside the file"))?;
         if header.p_type(endian) == PT_LOAD && !bytes.is_empty() {
-            segments.push((header.p_paddr(endian), bytes));
+            let run = header.p_vaddr(endian);
+            segments.push(Segment {
+                load: header.p_paddr(endian),
+                run: run..run.saturating_add(header.p_memsz(endian)),
+                executable: header.p_flags(endian).0 & PF_X.0 != 0,
+                bytes: bytes.to_owned(),
+            });
         }
     }
-    segments.sort_by_key(|&(address, _)| address);
+    segments.sort_by_key(|segment| segment.load);
+    Ok(segments)
+}
+
+/// Where the code of an ELF file runs.
+///
+/// # Errors
+///
+/// When the file cannot be read, or is no ELF file.
+pub fn code(elf: &Path) -> Result<Vec<Range<u64>>> {
+    Ok(segments(elf)?
+        .into_iter()
+        .filter(|segment| segment.executable)
+        .map(|segment| segment.run)
+        .collect())
+}
+
+/// What the loadable segments of an ELF file look like in memory, by load
+/// address, and the address of the first byte.
+fn flatten(elf: &Path) -> Result<(u64, Vec<u8>)> {
+    let segments = segments(elf)?;
     let base = segments
         .first()
-        .map(|&(address, _)| address)
-        .ok_or_else(|| bad("nothing to load"))?;
+        .map(|segment| segment.load)
+        .with_context(|| format!("{} has nothing to load", elf.display()))?;
     let mut image = Vec::new();
-    for (address, bytes) in segments {
-        let offset = usize::try_from(address - base).map_err(|_| bad("too large"))?;
+    for segment in segments {
+        let offset = usize::try_from(segment.load - base)
+            .ok()
+            .filter(|offset| *offset < LARGEST)
+            .with_context(|| format!("{}: segments lie too far apart", elf.display()))?;
         ensure!(
             image.len() <= offset,
-            "{}: two segments load at {address:#x}",
-            elf.display()
-        );
-        ensure!(
-            offset < 64 << 20,
-            "{}: segments lie too far apart",
-            elf.display()
+            "{}: two segments load at {:#x}",
+            elf.display(),
+            segment.load
         );
         image.resize(offset, 0);
-        image.extend_from_slice(bytes);
+        image.extend_from_slice(&segment.bytes);
     }
     Ok((base, image))
 }

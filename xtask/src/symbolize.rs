@@ -9,11 +9,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use regex::Regex;
 
-use crate::image::Platform;
+use crate::image::{self, Platform};
 use crate::project;
-
-/// Registers below this are not taken for addresses.
-const SMALL: u64 = 0x1000;
 
 /// Options of `symbolize`.
 #[derive(Args)]
@@ -59,6 +56,8 @@ pub fn annotate(elf: &Path, report: &str) -> Result<String> {
             elf.display()
         )
     })?;
+    let code = image::code(elf)?;
+    let root = format!("{}/", project::root().display());
     let number = Regex::new(r"\b0x([0-9a-fA-F]{1,16})\b").context("a constant")?;
     let mut text = String::new();
     let mut backtrace = false;
@@ -76,8 +75,7 @@ pub fn annotate(elf: &Path, report: &str) -> Result<String> {
             if before.trim_end().ends_with("ELR") {
                 elr = Some(address);
             }
-            // The image begins at 0, where most small numbers are just numbers.
-            if !backtrace && elr != Some(address) && address < SMALL {
+            if !code.iter().any(|range| range.contains(&address)) {
                 continue;
             }
             // A return address is that of the instruction after the call, which
@@ -89,6 +87,7 @@ pub fn annotate(elf: &Path, report: &str) -> Result<String> {
                 address
             };
             if let Some(name) = name(&loader, looked_up) {
+                let name = name.replace(&root, "");
                 text.push_str(&format!("        {} is {name}\n", &captures[0]));
             }
         }

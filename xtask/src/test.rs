@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,12 +11,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use harness::linux::{self, Files, Step};
+use harness::linux::{self, Boot, Files, Step};
 use harness::{Failure, Qemu, Session, Tally, payload};
 
 use crate::image::{self, Platform};
 use crate::qemu::{self, Choice};
-use crate::{fetch, initramfs, project, rust_target, setup};
+use crate::{fetch, initramfs, project, rust_target, setup, symbolize};
 
 /// Options of `test`.
 #[derive(Args)]
@@ -230,8 +231,10 @@ fn run_linux(options: &Options) -> Result<Tally> {
         return Ok(Tally::default());
     }
     println!("== linux: unmodified Linux and U-Boot on the image");
+    let image = image::build(Platform::QemuVirt, None)?;
+    let elf = image.elf.as_path();
     let files = Files {
-        firmware: image::build(Platform::QemuVirt, None)?.bin,
+        firmware: image.bin.clone(),
         kernels: tests
             .iter()
             .filter_map(|test| test.boot.kernel())
@@ -251,7 +254,7 @@ fn run_linux(options: &Options) -> Result<Tally> {
                 name,
                 run: Box::new(move |name| {
                     let result = Session::start(&machine, name, &project::logs(), test.forbidden)
-                        .and_then(|session| steps(session, &test.steps));
+                        .and_then(|session| steps(session, test, elf));
                     match result {
                         Ok(()) => Outcome {
                             tally: Tally::PASSED,
@@ -266,12 +269,28 @@ fn run_linux(options: &Options) -> Result<Tally> {
     Ok(run_jobs(&jobs, options.jobs))
 }
 
-fn steps(mut session: Session, steps: &[Step]) -> Result<(), Failure> {
-    for step in steps {
+/// What a test does with its machine; `elf` is the image that runs on it.
+fn steps(mut session: Session, test: &linux::Test, elf: &Path) -> Result<(), Failure> {
+    let crash = matches!(test.boot, Boot::Crash(_));
+    if crash {
+        session.expect_crash();
+    }
+    for step in &test.steps {
         match step {
             Step::Expect(pattern) => drop(session.expect(pattern)?),
             Step::Type(line) => session.type_line(line)?,
             Step::PowerOff => session.power_off()?,
+        }
+    }
+    if crash {
+        let report = session.secure_text();
+        let named = symbolize::annotate(elf, &report)
+            .map_err(|error| session.failure(format!("{error:#}")))?;
+        // Whichever way EL3 crashed, it was this function's doing.
+        if !named.contains("bl31::crash::provoke") {
+            return Err(session.failure(format!(
+                "the Secure console's report does not lead to what crashed:\n{named}"
+            )));
         }
     }
     session.stop()

@@ -81,6 +81,8 @@ pub enum Boot {
     NoImage,
     /// Nothing at all.
     Nothing,
+    /// Nothing, and EL3 is told to crash in one of the ways of `opt/bl31/crash`.
+    Crash(&'static str),
 }
 
 impl Boot {
@@ -196,6 +198,7 @@ impl Test {
             }
             Boot::NoImage => machine.kernel = Some(files.initramfs.clone()),
             Boot::Nothing => {}
+            Boot::Crash(way) => machine.options = vec![("crash".into(), (*way).into())],
         }
         Ok(machine)
     }
@@ -414,12 +417,19 @@ fn others() -> Vec<Test> {
         change(&mut test);
         test.expect("^bl31: cannot boot: .+$")
     };
+    let crash = |way| {
+        let mut test = Test::new(format!("crash report: {way}"), Boot::Crash(way));
+        test.forbidden = &[];
+        test.expect(BANNER)
+            .expect("^bl31: EL3 crash on PE 0x0: .+$")
+            .expect("^  backtrace:$")
+    };
     let linux = Boot::Linux {
         kernel: NEWEST,
         script: Some("boot"),
         append: "",
     };
-    vec![
+    let mut others = vec![
         u_boot("U-Boot", true),
         u_boot("U-Boot without EL2", false),
         refused("refused: nothing to boot", Boot::Nothing, |_| {}),
@@ -428,7 +438,9 @@ fn others() -> Vec<Test> {
             test.memory = "32M";
         }),
         refused("refused: no GICv3", linux, |test| test.gic = 2),
-    ]
+    ];
+    others.extend(["panic", "fault", "write", "execute", "stack"].map(crash));
+    others
 }
 
 #[cfg(test)]
