@@ -11,6 +11,7 @@ read_write_sysreg!(pstate_pan: s3_0_c4_c2_3, u64, safe_read);
 read_write_sysreg!(pstate_uao: s3_0_c4_c2_4, u64, safe_read);
 read_write_sysreg!(pstate_dit: s3_3_c4_c2_5, u64, safe_read);
 read_write_sysreg!(pstate_ssbs: s3_3_c4_c2_6, u64, safe_read);
+read_write_sysreg!(pstate_allint: s3_0_c4_c3_0, u64, safe_read);
 read_write_sysreg!(pstate_tco: s3_3_c4_c2_7, u64, safe_read);
 
 /// The address at which the alias of RAM that EL0 may read and execute begins, less RAM's own.
@@ -149,10 +150,16 @@ pub const PSTATE_TCO: u64 = 1 << 25;
 pub const PSTATE_SSBS: u64 = 1 << 12;
 /// PSTATE.NZCV in SPSR's format.
 pub const PSTATE_NZCV: u64 = 0xf << 28;
+/// PSTATE.ALLINT in SPSR's format.
+pub const PSTATE_ALLINT: u64 = 1 << 13;
 /// SCTLR_ELx.SPAN.
 pub const SCTLR_SPAN: u64 = 1 << 23;
 /// SCTLR_ELx.DSSBS.
 pub const SCTLR_DSSBS: u64 = 1 << 44;
+/// SCTLR_ELx.SPINTMASK.
+pub const SCTLR_SPINTMASK: u64 = 1 << 62;
+/// The bits of SCTLR_ELx that say what PSTATE an exception gets.
+pub const SCTLR_ENTRY: u64 = SCTLR_SPAN | SCTLR_DSSBS | SCTLR_SPINTMASK;
 
 impl Registers {
     /// A different value in every register, to start at `pc` at this EL with SP_ELx and all masked.
@@ -351,16 +358,10 @@ pub fn sctlr() -> u64 {
     }
 }
 
-/// Changes SPAN and DSSBS in SCTLR of this EL.
-pub fn set_sctlr_bits(span: bool, dssbs: bool) {
-    let mut value = sctlr() & !(SCTLR_SPAN | SCTLR_DSSBS);
-    if span {
-        value |= SCTLR_SPAN;
-    }
-    if dssbs {
-        value |= SCTLR_DSSBS;
-    }
-    // SAFETY: The two bits change nothing but PSTATE on exceptions to this EL.
+/// Sets [`SCTLR_ENTRY`]'s bits in SCTLR of this EL to `bits`.
+pub fn set_sctlr_entry(bits: u64) {
+    let value = sctlr() & !SCTLR_ENTRY | bits;
+    // SAFETY: These bits change nothing but PSTATE on exceptions to this EL.
     unsafe {
         if el() == 2 {
             asm!("msr sctlr_el2, {}", "isb", in(reg) value, options(nostack));
@@ -426,7 +427,7 @@ pub fn vbar() -> u64 {
     }
 }
 
-/// PSTATE bits that this CPU has and that can be read: PAN, UAO, DIT, TCO, SSBS, in SPSR's format.
+/// PSTATE bits that this CPU has and that can be read, with their values: PAN, UAO, DIT, TCO, SSBS, ALLINT, in SPSR's format.
 pub fn readable_pstate() -> (u64, u64) {
     let mmfr1 = el1::accessors::read_id_aa64mmfr1_el1().bits();
     let mmfr2 = el1::accessors::read_id_aa64mmfr2_el1().bits();
@@ -453,6 +454,10 @@ pub fn readable_pstate() -> (u64, u64) {
     if field(pfr1, 4) > 1 {
         present |= PSTATE_SSBS;
         value |= read_pstate_ssbs();
+    }
+    if field(pfr1, 36) > 0 {
+        present |= PSTATE_ALLINT;
+        value |= read_pstate_allint();
     }
     (present, value & present)
 }

@@ -106,13 +106,12 @@ pub fn interrupts_work() -> bool {
 
 /// The interrupt vector's Rust part.
 pub extern "C" fn interrupt() {
-    let taken = GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |intid| {
+    // There may be none: event 0's SGI, of Group 0 and a higher priority, can come between the exception and here,
+    // and hides this one until EL3 has taken it.
+    GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |intid| {
         if intid != SGI {
             say!("payload: interrupt {intid:?} that nobody asked for");
         }
         Pe::current().interrupts.fetch_add(1, AcqRel);
     });
-    if !taken {
-        Pe::current().interrupts.fetch_add(1 << 32, AcqRel);
-    }
 }

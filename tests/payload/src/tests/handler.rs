@@ -1,6 +1,6 @@
 //! How a handler is entered and left (DEN0054 chapter 4), and what it may call.
 
-use super::interrupted::{PLACES, Spin, in_loop, pstates};
+use super::interrupted::{PLACES, SCTLR_SETTINGS, Spin, in_loop, pstates};
 use super::smccc::{exact, untouched};
 use super::{Env, tests};
 use crate::arch::{self, Code, DAIF, Registers};
@@ -17,6 +17,7 @@ tests! { "handler":
     2 complete_failed,
     2 complete_and_resume,
     2 resume_keeps_x18_up,
+    1 dispatch_on_the_way_out,
     1 context,
     1 calls_inside,
     1 unregister_inside,
@@ -107,16 +108,19 @@ fn everywhere(env: &'static Env, job: crate::pe::Job) -> Outcome {
         .filter(|(_, place)| place.exists())
     {
         for pstate in pstates(place) {
-            for (span, dssbs) in [(true, false), (false, false), (true, true), (false, true)] {
-                if dssbs && arch::readable_pstate().0 & arch::PSTATE_SSBS == 0 {
+            for (setting, &sctlr) in SCTLR_SETTINGS.iter().enumerate() {
+                let present = arch::readable_pstate().0;
+                let without =
+                    |sctlr_bit, pstate_bit| sctlr & sctlr_bit != 0 && present & pstate_bit == 0;
+                if without(arch::SCTLR_DSSBS, arch::PSTATE_SSBS)
+                    || without(arch::SCTLR_SPINTMASK, arch::PSTATE_ALLINT)
+                {
                     continue;
                 }
-                let argument =
-                    number as u64 | u64::from(span) << 2 | u64::from(dssbs) << 3 | pstate;
-                pe.start(job, argument)?;
+                pe.start(job, number as u64 | (setting as u64) << 2 | pstate)?;
                 let outcome = signal_spinning(pe);
                 if outcome.is_err() {
-                    say!("at place {number}, PSTATE {pstate:#x}, SPAN {span}, DSSBS {dssbs}");
+                    say!("at place {number}, PSTATE {pstate:#x}, SCTLR {sctlr:#x}");
                     return outcome;
                 }
             }
@@ -127,13 +131,13 @@ fn everywhere(env: &'static Env, job: crate::pe::Job) -> Outcome {
 
 /// Unpacks what [`everywhere`] gave, sets SCTLR, spins, and restores SCTLR.
 fn spin(pe: &'static Pe, argument: u64, check: fn(&'static Pe, &Spin) -> Outcome) -> Outcome {
-    // Bits 0..3 are the place and SCTLR's two bits, all of them 0 in the PSTATE bits used.
-    arch::set_sctlr_bits(argument & 4 != 0, argument & 8 != 0);
-    let mut spin = Spin::new(pe, PLACES[(argument & 3) as usize], argument & !0xf);
+    // Bits 0..4 are the place and SCTLR's setting, all of them 0 in the PSTATE bits used.
+    arch::set_sctlr_entry(SCTLR_SETTINGS[(argument >> 2 & 7) as usize]);
+    let mut spin = Spin::new(pe, PLACES[(argument & 3) as usize], argument & !0x1f);
     about_to_spin(pe);
     spin.run();
     let outcome = check(pe, &spin);
-    arch::set_sctlr_bits(true, false);
+    arch::set_sctlr_entry(arch::SCTLR_SPAN);
     equal("UNREGISTER", sdei::unregister(0), 0)?;
     equal("PE_MASK", sdei::pe_mask(), 1)?;
     outcome
@@ -242,6 +246,45 @@ fn resume_keeps_x18_up(env: &'static Env) -> Outcome {
             )
         })
     })
+}
+
+/// What was pending runs on the way out of the call that removes the last blocker; the caller's registers and the
+/// call's answer come back.
+fn dispatch_on_the_way_out(env: &'static Env) -> Outcome {
+    let me = env.me();
+    me.listen(complete)?;
+    let blockers = [
+        (Function::PeMask, Function::PeUnmask),
+        (Function::Disable, Function::Enable),
+    ];
+    for (block, unblock) in blockers {
+        for _ in 0..20 {
+            let before = me.handling.count();
+            check("the call that blocks", sdei::call1(block, 0) >= 0)?;
+            equal("SIGNAL", sdei::signal(me.mpidr()), 0)?;
+            equal("entries while blocked", me.handling.count(), before)?;
+            let after = exact(Code::SmcThenSvc, unblock.id(), &[0]);
+            equal("the call that unblocks", after.x[0], 0)?;
+            untouched("the call that unblocks", &after, &[0])?;
+            equal("entries after it", me.handling.count(), before + 1)?;
+            equal("x0, the event", me.handling.x(0), 0)?;
+            equal("x1, the argument", me.handling.x(1), me.handling_address())?;
+            equal(
+                "x2, the interrupted PC",
+                me.handling.x(2),
+                Code::SmcThenSvc.address() + 4,
+            )?;
+            equal("x3, the interrupted PSTATE", me.handling.x(3), after.pstate)?;
+            for (index, want) in Registers::pattern(0).x.into_iter().enumerate().skip(4) {
+                let got = me.handling.x(index);
+                check(
+                    "x4..x30 of the handler",
+                    got == want || index < 18 && got == 0,
+                )?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What a check inside a handler found, for the test outside.

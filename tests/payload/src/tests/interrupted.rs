@@ -1,7 +1,7 @@
 //! What is interrupted, where it runs and with which PSTATE, and how it must look afterwards.
 
 use crate::arch::{self, Code, DAIF, EC_HVC, EC_SVC, PSTATE_DIT, PSTATE_NZCV, Registers};
-use crate::arch::{PSTATE_PAN, PSTATE_SSBS, PSTATE_TCO, PSTATE_UAO};
+use crate::arch::{PSTATE_ALLINT, PSTATE_PAN, PSTATE_SSBS, PSTATE_TCO, PSTATE_UAO};
 use crate::check::{Outcome, check, equal, wait};
 use crate::pe::{Behaviour, Finish, Job, Pe};
 use crate::sdei;
@@ -40,7 +40,7 @@ impl Place {
     }
 
     /// What is added to addresses that this code uses: with the MMU on, EL0 has a view of its own.
-    fn alias(self) -> u64 {
+    pub fn alias(self) -> u64 {
         let own_view = arch::el() == 1 || arch::is_vhe_host();
         if self == Self::El0 && own_view {
             arch::EL0_ALIAS
@@ -191,7 +191,7 @@ impl Spin {
         )
     }
 
-    /// PAN, UAO, DIT, TCO and SSBS as an exception from this code to the client's EL would set them.
+    /// PAN, UAO, DIT, TCO, SSBS and ALLINT as an exception from this code to the client's EL would set them.
     pub fn entry_pstate(&self) -> u64 {
         let present = arch::readable_pstate().0;
         let sctlr = arch::sctlr();
@@ -204,7 +204,10 @@ impl Spin {
         if sctlr & arch::SCTLR_DSSBS != 0 {
             want |= PSTATE_SSBS;
         }
-        (want & !PSTATE_UAO | PSTATE_TCO) & present
+        if sctlr & arch::SCTLR_SPINTMASK == 0 {
+            want |= PSTATE_ALLINT;
+        }
+        (want | PSTATE_TCO) & present
     }
 }
 
@@ -236,14 +239,30 @@ pub fn start_spinning(pe: &'static Pe, job: Job, argument: u64, behaviour: Behav
     }
 }
 
+/// Settings of SCTLR's bits for PSTATE on exceptions; each counts only where the CPU has what it sets.
+pub const SCTLR_SETTINGS: [u64; 5] = [
+    arch::SCTLR_SPAN,
+    0,
+    arch::SCTLR_SPAN | arch::SCTLR_DSSBS,
+    arch::SCTLR_DSSBS,
+    arch::SCTLR_SPAN | arch::SCTLR_SPINTMASK,
+];
+
 /// Combinations of PSTATE bits that this CPU has: none, each alone, all.
 pub fn pstates(place: Place) -> impl Iterator<Item = u64> {
     let mut present = arch::readable_pstate().0;
     if place == Place::El0 {
         // They mean nothing there, and PAN not while EL0 runs under EL2 without VHE.
-        present &= !(PSTATE_PAN | PSTATE_UAO);
+        present &= !(PSTATE_PAN | PSTATE_UAO | PSTATE_ALLINT);
     }
-    let single = [PSTATE_PAN, PSTATE_UAO, PSTATE_DIT, PSTATE_TCO, PSTATE_SSBS];
+    let single = [
+        PSTATE_PAN,
+        PSTATE_UAO,
+        PSTATE_DIT,
+        PSTATE_TCO,
+        PSTATE_SSBS,
+        PSTATE_ALLINT,
+    ];
     [0, DAIF, DAIF | present, present]
         .into_iter()
         .chain(single.into_iter().filter(move |bit| bit & present != 0))

@@ -1,5 +1,6 @@
 //! PSCI (DEN0022): answers, states, races.
 
+use super::smccc::{exact, untouched};
 use super::{Env, tests};
 use crate::arch::{self, Code};
 use crate::check::{Outcome, check, equal, fail, wait};
@@ -345,6 +346,10 @@ fn standby_with_interrupt_waiting(env: &'static Env) -> Outcome {
         psci::SUCCESS,
     )?;
     check("the interrupt is still pending", gic::waiting())?;
+    let arguments = [env.machine.standby.into(), 0, 0];
+    let after = exact(Code::SmcThenSvc, id::PSCI_CPU_SUSPEND_64.into(), &arguments);
+    equal("CPU_SUSPEND to standby", after.x[0], 0)?;
+    untouched("CPU_SUSPEND to standby", &after, &arguments)?;
     let before = env.me().interrupts.load(Acquire);
     arch::take_interrupts();
     equal(

@@ -1,6 +1,6 @@
 //! The calling convention itself (DEN0028), and accesses that could end in EL3.
 
-use super::{Env, tests};
+use super::{Env, interrupted, tests};
 use crate::arch::{self, Code, EC_SME, EC_SVC, EC_SVE, EC_SYSREG, EC_UNKNOWN, Registers};
 use crate::check::{Outcome, check, equal};
 use crate::psci;
@@ -13,6 +13,7 @@ tests! { "smccc":
     1 registers_kept,
     1 hint_bit,
     1 other_immediate,
+    1 el0_has_no_smc,
     1 accesses_work_or_are_undefined,
     1 el3_registers_are_undefined,
 }
@@ -172,6 +173,17 @@ fn other_immediate(_: &'static Env) -> Outcome {
         0xffff_ffff,
     )?;
     untouched("SMC #1", &after, &[])
+}
+
+fn el0_has_no_smc(_: &'static Env) -> Outcome {
+    let start = Code::SmcThenSvc.address() + interrupted::Place::El0.alias();
+    let mut registers = Registers::pattern(start);
+    registers.x[0] = id::SMCCC_VERSION.into();
+    registers.pstate = 0;
+    // SAFETY: SMC or SVC comes back here.
+    unsafe { arch::enter(&mut registers) };
+    equal("class of the exception", registers.class(), EC_UNKNOWN)?;
+    equal("where it was taken", registers.pc, start)
 }
 
 /// Runs each MRS of a table; returns the exception class with which it ended.
