@@ -16,6 +16,7 @@ mod interrupt;
 mod mmu;
 mod pe;
 mod power;
+mod secure_timer;
 mod services;
 mod smc;
 mod trap;
@@ -74,6 +75,9 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
     }
     if let Some(crash) = options.crash {
         crash::provoke(crash);
+    }
+    if options.test_timer {
+        secure_timer::offer();
     }
     let pes = Board::pe_count();
     info!(

@@ -84,6 +84,8 @@ pub struct PeData {
     pub index: usize,
     /// Its part of the SDEI dispatcher.
     pub sdei: sdei::Pe<{ board::PRIVATE_EVENTS }>,
+    /// The event that its Secure timer is armed to raise.
+    pub timer_event: Option<i32>,
 }
 
 impl PeData {
@@ -93,6 +95,7 @@ impl PeData {
             frame: Frame::ZERO,
             index,
             sdei: sdei::Pe::new(),
+            timer_event: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use psci::{Entry, Outcome};
 use sdei::ClientEl;
 
 use crate::pe::PeData;
+use crate::secure_timer;
 use crate::services::{PSCI, SDEI};
 
 /// SCTLR_EL1 and SCTLR_EL2: the endianness of data accesses.
@@ -54,12 +55,13 @@ pub fn carry_out(pe: &mut PeData, outcome: Outcome) {
 /// on another PE may turn it on.
 fn go_off(pe: &mut PeData) {
     SDEI.pe_off(&mut pe.sdei);
-    gic::silence_pe();
+    secure_timer::stop();
     PSCI.off(pe.index);
 }
 
 /// Waits until another PE turns this one on, and makes it start.
 pub fn wait_and_start(pe: &mut PeData) {
+    gic::silence_pe();
     loop {
         if let Some(entry) = PSCI.start(pe.index) {
             return start(pe, &entry);

@@ -7,6 +7,7 @@ use psci::{Caller, ExecutionState, FunctionId, Outcome};
 
 use crate::pe::PeData;
 use crate::power;
+use crate::secure_timer;
 use crate::services::{PSCI, SDEI};
 
 /// Bit 16 of a function ID says that the caller has no SVE state to keep
@@ -45,6 +46,8 @@ pub extern "C" fn smc(pe: &mut PeData) {
     } else if fid & SVE_HINT != 0 {
         pe.frame.x[0] = u64::from(fid & !SVE_HINT);
         smc(pe);
+    } else if fid == secure_timer::ARM_TIMER && secure_timer::is_offered() {
+        secure_timer::arm(pe);
     } else {
         pe.frame.x[0] = not_supported(fid);
     }

@@ -25,6 +25,7 @@ use arm_sysregs::el3::registers::IccCtlrEl3;
 use safe_mmio::{UniqueMmioPointer, field, field_shared};
 use spin::mutex::SpinMutex;
 
+use crate::gic_events::{Claim, Interrupt};
 use crate::topology::AFFINITY_MASK;
 
 /// The SGI that tells a PE of event 0. SGIs 8 to 15 are Secure by convention
@@ -34,8 +35,20 @@ pub const SGI_EVENT: IntId = IntId::sgi(8);
 /// The SGI that wakes a PE that is off to look at what PSCI has for it.
 pub const SGI_POWER_ON: IntId = IntId::sgi(9);
 
+/// The interrupt of each PE's Secure physical timer, CNTPS (Arm Base System
+/// Architecture, PPI assignments).
+pub const SECURE_TIMER: IntId = IntId::ppi(13);
+
 /// The bits of EL3's two SGIs in a register with a bit for each.
 const OUR_SGIS: u32 = 1 << SGI_EVENT.raw_value() | 1 << SGI_POWER_ON.raw_value();
+
+/// The same for the PPIs that EL3 uses itself.
+const OUR_PPIS: u32 = 1 << SECURE_TIMER.raw_value();
+
+/// The priority of EL3's SGIs, [`HIGHEST_S_PRIORITY`], is above that of all
+/// other interrupts of EL3, which is above all that the Normal world can mask
+/// (from 0x80 on): so a PE that is off can let its SGIs through alone.
+pub const EVENT_PRIORITY: u8 = 0x40;
 
 /// The bits of SGIs 8 to 15, and the words of GICR_IPRIORITYR with their
 /// priorities, a byte for each.
@@ -46,10 +59,14 @@ const SECURE_SGI_PRIORITIES: core::ops::Range<usize> = 2..4;
 const FIRST_SPECIAL_INTID: u32 = 1020;
 const LAST_SPECIAL_INTID: u32 = 1023;
 
-/// The distributor of a machine.
-pub struct Distributor(SpinMutex<UniqueMmioPointer<'static, Gicd>>);
+/// The distributor of a machine on which `EVENTS` shared events can have an
+/// interrupt.
+pub struct Distributor<const EVENTS: usize> {
+    registers: SpinMutex<UniqueMmioPointer<'static, Gicd>>,
+    claims: SpinMutex<[Option<Claim>; EVENTS]>,
+}
 
-impl Distributor {
+impl<const EVENTS: usize> Distributor<EVENTS> {
     /// The distributor at this address.
     ///
     /// # Safety
@@ -60,13 +77,16 @@ impl Distributor {
         let Some(registers) = NonNull::new(address as *mut Gicd) else {
             panic!("the GICD is not at address 0")
         };
-        // SAFETY: the caller's promise.
-        Self(SpinMutex::new(unsafe { UniqueMmioPointer::new(registers) }))
+        Self {
+            // SAFETY: the caller's promise.
+            registers: SpinMutex::new(unsafe { UniqueMmioPointer::new(registers) }),
+            claims: SpinMutex::new([None; EVENTS]),
+        }
     }
 
     /// Whether this is a GICv3 or later with two Security states, as EL3 needs.
     pub fn is_supported(&self) -> bool {
-        let mut registers = self.0.lock();
+        let mut registers = self.registers.lock();
         let distributor = GicDistributor::new(registers.reborrow());
         distributor.pidr2().arch_rev() >= 3 && distributor.typer().has_security_extension()
     }
@@ -74,7 +94,7 @@ impl Distributor {
     /// Gives every SPI to the Normal world, disabled, and turns affinity
     /// routing on for both Security states.
     pub fn configure(&self) {
-        let mut registers = self.0.lock();
+        let mut registers = self.registers.lock();
         let mut distributor = GicDistributor::new(registers.reborrow());
         // The order that Arm IHI 0069 12.9.4 asks for: all groups disabled,
         // then ARE, which can't be taken back.
@@ -87,39 +107,38 @@ impl Distributor {
         distributor.configure_default_settings();
     }
 
-    /// Whether an SPI is in Non-secure Group 1; `None` if there is no such SPI.
-    pub fn is_nonsecure(&self, spi: IntId) -> Option<bool> {
-        let index = spi.raw_value() as usize;
-        let mut registers = self.0.lock();
-        // The SPIs follow the 32 private interrupts.
-        let last = 31 + field!(registers, typer).read().num_spis() as usize;
-        if !spi.is_spi() || index > last {
-            return None;
-        }
-        let group = field!(registers, igroupr).get(index / 32)?.read();
-        Some(group >> (index % 32) & 1 != 0)
+    /// Gives an SPI to `f`; `None` if there is no such SPI.
+    pub fn with_spi<R>(&self, spi: IntId, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R> {
+        let mut registers = self.registers.lock();
+        let mut claims = self.claims.lock();
+        Interrupt::spi(spi, registers.reborrow(), &mut *claims).map(f)
     }
 
     /// Lets Group 0 interrupts through. Until then EnableGrp0 reads 0, which is
     /// what the PEs in the holding pen wait on.
     pub fn enable_group0(&self) {
-        GicDistributor::new(self.0.lock().reborrow()).modify_control(GicdCtlr::EnableGrp0, true);
+        GicDistributor::new(self.registers.lock().reborrow())
+            .modify_control(GicdCtlr::EnableGrp0, true);
     }
 }
 
-/// What is known of each PE's part of the GIC. Filled by the PE that boots.
-pub struct PeInterrupts<const PES: usize> {
+/// What is known of each PE's part of the GIC, on a machine on which `EVENTS`
+/// private events can have an interrupt. Filled by the PE that boots.
+pub struct PeInterrupts<const PES: usize, const EVENTS: usize> {
     frames: [AtomicUsize; PES],
     /// ICC_SGI0R_EL1 values that target the PE, without an INTID.
     targets: [AtomicU64; PES],
+    /// A PE takes its own only, so none is waited for.
+    claims: [SpinMutex<[Option<Claim>; EVENTS]>; PES],
 }
 
-impl<const PES: usize> PeInterrupts<PES> {
+impl<const PES: usize, const EVENTS: usize> PeInterrupts<PES, EVENTS> {
     /// Of no PE yet.
     pub const fn new() -> Self {
         Self {
             frames: [const { AtomicUsize::new(0) }; PES],
             targets: [const { AtomicU64::new(0) }; PES],
+            claims: [const { SpinMutex::new([None; EVENTS]) }; PES],
         }
     }
 
@@ -169,16 +188,16 @@ impl<const PES: usize> PeInterrupts<PES> {
         Some(unsafe { UniqueMmioPointer::new(pointer) })
     }
 
-    /// Whether a PPI of this PE, whose index this is, is in Non-secure Group 1;
-    /// `None` if there is no such PPI.
-    pub fn is_nonsecure(&self, index: usize, ppi: IntId) -> Option<bool> {
-        if !ppi.is_ppi() {
-            return None;
-        }
-        let mut frame = self.frame(index)?;
-        let mut sgi = field!(frame, sgi);
-        let group = field!(sgi, igroupr).get(0)?.read();
-        Some(group >> ppi.raw_value() & 1 != 0)
+    /// Gives a PPI of this PE, whose index this is, to `f`; `None` if there is
+    /// no such PPI.
+    pub fn with_ppi<R>(
+        &self,
+        index: usize,
+        ppi: IntId,
+        f: impl FnOnce(Interrupt<'_>) -> R,
+    ) -> Option<R> {
+        let mut claims = self.claims.get(index)?.lock();
+        Interrupt::ppi(ppi, self.frame(index)?, &mut *claims).map(f)
     }
 
     /// Raises a Group 0 SGI at a PE. The caller's earlier stores are visible to
@@ -196,7 +215,7 @@ impl<const PES: usize> PeInterrupts<PES> {
     }
 }
 
-impl<const PES: usize> Default for PeInterrupts<PES> {
+impl<const PES: usize, const EVENTS: usize> Default for PeInterrupts<PES, EVENTS> {
     fn default() -> Self {
         Self::new()
     }
@@ -215,7 +234,7 @@ fn sgi_target(mpidr: u64) -> u64 {
 
 /// Brings this PE's redistributor and CPU interface to the state in which a PE
 /// enters the Normal world for the first time: SGIs and PPIs its own, disabled
-/// and idle, but for EL3's two SGIs.
+/// and idle, but for EL3's SGIs and PPIs.
 pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
     {
         let mut sgi = field!(frame, sgi);
@@ -230,10 +249,12 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
     let _ = redistributor.mark_core_awake();
     redistributor.configure_default_settings();
     {
-        // SGIs 8 to 15 are EL3's: Group 0, above everything that the Normal
-        // world can mask.
+        // SGIs 8 to 15 and the Secure timer are EL3's: Group 0, above everything
+        // that the Normal world can mask.
+        // Every redistributor has this PPI.
+        let _ = redistributor.set_interrupt_priority(SECURE_TIMER, EVENT_PRIORITY);
         let mut sgi = field!(frame, sgi);
-        let nonsecure = |bits: u32| bits & !SECURE_SGIS;
+        let nonsecure = |bits: u32| bits & !(SECURE_SGIS | OUR_PPIS);
         field!(sgi, igroupr).get(0).unwrap().modify(nonsecure);
         field!(sgi, igrpmodr).get(0).unwrap().modify(nonsecure);
         for word in SECURE_SGI_PRIORITIES {
@@ -242,7 +263,10 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
                 .unwrap()
                 .write(u32::from_ne_bytes([HIGHEST_S_PRIORITY; 4]));
         }
-        field!(sgi, isenabler).get(0).unwrap().write(OUR_SGIS);
+        field!(sgi, isenabler)
+            .get(0)
+            .unwrap()
+            .write(OUR_SGIS | OUR_PPIS);
     }
     GicRedistributor::new(frame).wait_for_pending_write();
 
@@ -286,10 +310,12 @@ fn reset_active_priorities(pribits: u8) {
     }
 }
 
-/// Keeps the Normal world's interrupts from this PE, which goes off: they stay
-/// pending and don't end its wait.
+/// Keeps all interrupts but EL3's SGIs from this PE, which is off: those of the
+/// Normal world and those of events stay pending and don't end its wait.
+/// [`configure_pe`] ends it.
 pub fn silence_pe() {
     GicCpuInterface::enable_group1_non_secure(false);
+    GicCpuInterface::set_priority_mask(EVENT_PRIORITY);
     barrier::isb(barrier::SY);
 }
 

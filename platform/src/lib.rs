@@ -17,6 +17,8 @@ pub mod console;
 #[cfg(target_os = "none")]
 pub mod gic;
 #[cfg(target_os = "none")]
+pub mod gic_events;
+#[cfg(target_os = "none")]
 mod ports;
 #[cfg(target_os = "none")]
 pub mod qemu_virt;
@@ -35,6 +37,7 @@ mod on_target {
 
     use crate::console::Consoles;
     use crate::fdt::FdtError;
+    use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
     pub use crate::ports::{PsciPort, SdeiPort, client, client_el, take_exception, vbar};
     use crate::topology::TopologyError;
@@ -86,6 +89,9 @@ mod on_target {
         pub log_level: Option<log::LevelFilter>,
         /// Crash while booting, to see the report and that memory is protected.
         pub crash: Option<Crash>,
+        /// Offer the call by which the Normal world arms the Secure timer, to
+        /// test explicit events with.
+        pub test_timer: bool,
     }
 
     /// A way to crash.
@@ -265,9 +271,9 @@ mod on_target {
         /// Raises a Group 0 SGI at a PE.
         fn raise_sgi(intid: IntId, index: usize);
 
-        /// Whether a PPI of this PE or an SPI is the Normal world's; `None` if
-        /// there is no such interrupt.
-        fn is_nonsecure_interrupt(intid: IntId) -> Option<bool>;
+        /// Gives a PPI of this PE or an SPI to `f`; `None` if there is no such
+        /// interrupt.
+        fn with_interrupt<R>(intid: IntId, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R>;
 
         /// Whether a range of physical addresses is RAM of the Normal world.
         fn is_nonsecure_ram(base: u64, length: u64) -> bool;

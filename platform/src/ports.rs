@@ -17,6 +17,7 @@ use sdei::{Client, ClientEl, Features, Owner};
 
 use crate::Platform;
 use crate::gic::{SGI_EVENT, SGI_POWER_ON};
+use crate::gic_events::Interrupt;
 
 /// The client EL of this PE: the highest of the Non-secure state.
 #[inline(always)]
@@ -139,30 +140,70 @@ impl<B: Platform> sdei::Port for SdeiPort<B> {
         take_exception(client_el(), elr, spsr);
     }
 
+    // Away from event 0's path: one copy of each is enough.
+
+    #[inline(never)]
     fn owner(&self, intid: u32) -> Option<Owner> {
-        let intid = IntId::try_from(intid).ok()?;
-        Some(if B::is_nonsecure_interrupt(intid)? {
-            Owner::NonSecure
-        } else {
-            Owner::Secure
+        with::<B, _>(intid, |mut interrupt| {
+            if interrupt.is_nonsecure() {
+                Owner::NonSecure
+            } else {
+                Owner::Secure
+            }
         })
     }
 
-    // The tables of the boards have neither events with interrupts nor slots
-    // to bind one to, so none of these is called.
-    fn is_active(&self, _intid: u32) -> bool {
-        false
+    #[inline(never)]
+    fn is_active(&self, intid: u32) -> bool {
+        with::<B, _>(intid, |mut interrupt| interrupt.is_active()).unwrap_or(false)
     }
-    fn claim(&self, _intid: u32) {}
-    fn give_back(&self, _intid: u32) {}
-    fn route(&self, _intid: u32, _pe: usize) {}
-    fn enable(&self, _intid: u32) {}
-    fn disable(&self, _intid: u32) {}
-    fn clear_pending(&self, _intid: u32) {}
-    fn is_asserted(&self, _intid: u32) -> bool {
-        false
+
+    #[inline(never)]
+    fn claim(&self, intid: u32) {
+        with::<B, _>(intid, |mut interrupt| interrupt.claim());
     }
-    fn deactivate(&self, _intid: u32) {}
+
+    #[inline(never)]
+    fn give_back(&self, intid: u32) {
+        with::<B, _>(intid, |mut interrupt| interrupt.give_back());
+    }
+
+    #[inline(never)]
+    fn route(&self, intid: u32, pe: usize) {
+        with::<B, _>(intid, |mut interrupt| {
+            interrupt.set_route(B::pe_affinity(pe))
+        });
+    }
+
+    #[inline(never)]
+    fn enable(&self, intid: u32) {
+        with::<B, _>(intid, |mut interrupt| interrupt.enable());
+    }
+
+    #[inline(never)]
+    fn disable(&self, intid: u32) {
+        with::<B, _>(intid, |mut interrupt| interrupt.disable());
+    }
+
+    #[inline(never)]
+    fn clear_pending(&self, intid: u32) {
+        with::<B, _>(intid, |mut interrupt| interrupt.clear_pending());
+    }
+
+    #[inline(never)]
+    fn is_asserted(&self, intid: u32) -> bool {
+        with::<B, _>(intid, |mut interrupt| interrupt.is_asserted()).unwrap_or(false)
+    }
+
+    #[inline(never)]
+    fn deactivate(&self, intid: u32) {
+        with::<B, _>(intid, |mut interrupt| interrupt.deactivate());
+    }
+}
+
+/// Gives an interrupt of the board to `f`; `None` if there is no such one.
+fn with<B: Platform, R>(intid: u32, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R> {
+    B::with_interrupt(IntId::try_from(intid).ok()?, f)
 }
 
 /// The port of `psci` on a board.

@@ -67,7 +67,9 @@ pub trait Port {
     /// can mask, its trigger configuration left as the client made it.
     fn claim(&self, intid: u32);
 
-    /// Gives a claimed interrupt back: disabled, Non-secure Group 1.
+    /// Gives a claimed interrupt back: disabled, Non-secure Group 1, with the priority that the
+    /// client had set before [`Port::claim`] and, an SPI, with the target. Linux masks interrupts
+    /// by priority, and neither it nor the target is set again by a client that only unregisters.
     fn give_back(&self, intid: u32);
 
     /// Sends an SPI to PE `pe`.

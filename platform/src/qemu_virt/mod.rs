@@ -12,12 +12,13 @@ use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_gic::IntId;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
-use sdei::{Event, Events};
+use sdei::{Event, Events, Priority};
 use spin::mutex::SpinMutex;
 
 use crate::console::{Consoles, log_level_named};
 use crate::fdt::is_cpu;
 use crate::gic::{self, Distributor, PeInterrupts};
+use crate::gic_events::Interrupt;
 use crate::ram::RamMap;
 use crate::topology::Topology;
 use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region};
@@ -36,24 +37,47 @@ const RAM: usize = 0x4000_0000;
 /// The machine's PEs: QEMU has at most 512.
 const MAX_PES: usize = 512;
 
+/// The Normal event that EL3 raises itself, on the PE whose Secure timer
+/// expires.
+pub const TIMER_NORMAL: i32 = 5000;
+
+/// The Critical one.
+pub const TIMER_CRITICAL: i32 = 5001;
+
 /// Private events of this board.
-pub const PRIVATE_EVENTS: usize = 1;
+pub const PRIVATE_EVENTS: usize = 6;
 
 /// Shared events of this board.
-pub const SHARED_EVENTS: usize = 0;
+pub const SHARED_EVENTS: usize = 3;
 
-/// The events of this board.
-pub const EVENTS: Events<PRIVATE_EVENTS, SHARED_EVENTS> = Events::new([Event::SIGNAL], []);
+/// The events of this board: event 0; three slots for PPIs and three for SPIs,
+/// the last of each Critical; two that EL3 raises itself.
+pub const EVENTS: Events<PRIVATE_EVENTS, SHARED_EVENTS> = Events::new(
+    [
+        Event::SIGNAL,
+        Event::dynamic(1000, Priority::Normal),
+        Event::dynamic(1001, Priority::Normal),
+        Event::dynamic(1002, Priority::Critical),
+        Event::explicit(TIMER_NORMAL, Priority::Normal),
+        Event::explicit(TIMER_CRITICAL, Priority::Critical),
+    ],
+    [
+        Event::dynamic(2000, Priority::Normal),
+        Event::dynamic(2001, Priority::Normal),
+        Event::dynamic(2002, Priority::Critical),
+    ],
+);
 
 static CONSOLES: Consoles = Consoles::new();
 static TOPOLOGY: Topology<MAX_PES, 1024> = Topology::new();
 static RAM_MAP: RamMap<8> = RamMap::new();
-static INTERRUPTS: PeInterrupts<MAX_PES> = PeInterrupts::new();
+static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
-static DISTRIBUTOR: Distributor = unsafe { Distributor::new(GICD) };
+static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
 static OPTIONS: SpinMutex<Options> = SpinMutex::new(Options {
     log_level: None,
     crash: None,
+    test_timer: false,
 });
 
 /// The machine.
@@ -103,7 +127,12 @@ impl Platform for Board {
                 let log_level = log_level.and_then(log_level_named);
                 let crash = fw_cfg.text("opt/bl31/crash", &mut buffer)?;
                 let crash = crash.and_then(Crash::named);
-                Ok(Options { log_level, crash })
+                let test_timer = fw_cfg.text("opt/bl31/test-timer", &mut buffer)? == Some("on");
+                Ok(Options {
+                    log_level,
+                    crash,
+                    test_timer,
+                })
             })
             .map_err(|_| BootError::Transfer)?;
         find_gic(tree, mapper)
@@ -150,12 +179,11 @@ impl Platform for Board {
         INTERRUPTS.raise_sgi(intid, index);
     }
 
-    fn is_nonsecure_interrupt(intid: IntId) -> Option<bool> {
+    fn with_interrupt<R>(intid: IntId, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R> {
         if intid.is_ppi() {
-            let this_pe = TOPOLOGY.index(MPIDR_EL1.get())?;
-            INTERRUPTS.is_nonsecure(this_pe, intid)
+            INTERRUPTS.with_ppi(TOPOLOGY.index(MPIDR_EL1.get())?, intid, f)
         } else {
-            DISTRIBUTOR.is_nonsecure(intid)
+            DISTRIBUTOR.with_spi(intid, f)
         }
     }
 

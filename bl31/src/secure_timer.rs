@@ -1,0 +1,75 @@
+//! The Secure physical timer of each PE (CNTPS), by which EL3 raises explicit
+//! events on its own account: what a driver of EL3 for errors or a watchdog
+//! would do.
+//!
+//! Nothing arms it in the firmware itself. Where the board's option asks for it
+//! (QEMU: `-fw_cfg name=opt/bl31/test-timer,string=on`) the Normal world can,
+//! by the SMC64 call [`ARM_TIMER`], and so see explicit events at work.
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use aarch64_cpu::asm::barrier;
+use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
+use platform::gic;
+
+use crate::pe::PeData;
+use crate::services::SDEI;
+
+/// Arms this PE's timer: event number in w1, ticks of the system counter in x2,
+/// answer 0. When they are over, EL3 raises the event on this PE, if it is an
+/// explicit one and has a handler then. Arming it again replaces the event.
+///
+/// A fast SMC64 call of the OEM service (Arm DEN0028, 6.2).
+pub const ARM_TIMER: u32 = 0xc300_0000;
+
+/// CNTPS_CTL_EL1.ENABLE.
+const ENABLE: u64 = 1;
+
+static OFFERED: AtomicBool = AtomicBool::new(false);
+
+/// Offers [`ARM_TIMER`] from now on.
+pub fn offer() {
+    OFFERED.store(true, Ordering::Relaxed);
+}
+
+/// Whether [`ARM_TIMER`] is offered.
+pub fn is_offered() -> bool {
+    OFFERED.load(Ordering::Relaxed)
+}
+
+/// Serves [`ARM_TIMER`].
+#[cold]
+pub fn arm(pe: &mut PeData) {
+    let [_, event, ticks, ..] = pe.frame.x;
+    stop();
+    pe.timer_event = Some(event as i32);
+    barrier::isb(barrier::SY);
+    let deadline = CNTPCT_EL0.get().saturating_add(ticks);
+    // SAFETY: EL3 alone has this timer, and serves its interrupt.
+    unsafe { asm!("msr cntps_cval_el1, {}", in(reg) deadline, options(nomem, nostack)) };
+    control(ENABLE);
+    pe.frame.x[0] = 0;
+}
+
+/// The timer's interrupt was acknowledged on this PE.
+pub fn expired(pe: &mut PeData) {
+    // Level-sensitive: the line has to go down before it is deactivated.
+    stop();
+    gic::deactivate(gic::SECURE_TIMER.raw_value());
+    if let Some(event) = pe.timer_event.take() {
+        // What can't be raised by now is nobody's: there is no one to tell.
+        let _ = SDEI.raise(&mut pe.sdei, &mut pe.frame, event);
+    }
+}
+
+/// Stops this PE's timer.
+pub fn stop() {
+    control(0);
+    barrier::isb(barrier::SY);
+}
+
+fn control(value: u64) {
+    // SAFETY: as in `arm`.
+    unsafe { asm!("msr cntps_ctl_el1, {}", in(reg) value, options(nomem, nostack)) };
+}

@@ -1,0 +1,240 @@
+//! Interrupts as SDEI's events use them: EL3 takes one from the Normal world
+//! while a handler is registered for it, and gives it back as it was.
+
+use arm_gic::gicv3::registers::{Gicd, GicrSgi};
+use arm_gic::gicv3::{GicDistributor, GicRedistributor, Group, SecureIntGroup};
+use arm_gic::{IntId, UniqueMmioPointer};
+use safe_mmio::field;
+
+use crate::gic::{self, EVENT_PRIORITY};
+
+/// What the Normal world had set for an interrupt that is EL3's for now. Its
+/// trigger is not among it: that stays as it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Claim {
+    intid: IntId,
+    /// As Secure accesses see it. Linux masks by priority, so it matters.
+    priority: u8,
+    /// GICD_IROUTER of an SPI, 0 of a PPI.
+    route: u64,
+}
+
+/// A PPI of this PE, or an SPI.
+pub struct Interrupt<'a> {
+    intid: IntId,
+    registers: Registers<'a>,
+    claims: &'a mut [Option<Claim>],
+}
+
+/// Where an interrupt's registers are.
+enum Registers<'a> {
+    Ppi(UniqueMmioPointer<'a, GicrSgi>),
+    Spi(UniqueMmioPointer<'a, Gicd>),
+}
+
+/// The registers named `$array` of a GICR or GICD, each with `$bits` bits for
+/// an interrupt: calls `$with` with the one that has this interrupt's, and with
+/// the number of its lowest bit there.
+macro_rules! with_register {
+    ($interrupt:expr, $array:ident, $bits:literal, $with:expr) => {{
+        let first = $interrupt.intid.raw_value() as usize * $bits;
+        let (index, bit) = (first / 32, first % 32);
+        match &mut $interrupt.registers {
+            Registers::Ppi(frame) => {
+                let mut sgi = field!(*frame, sgi);
+                field!(sgi, $array).get(index).map(|word| $with(word, bit))
+            }
+            Registers::Spi(gicd) => field!(*gicd, $array)
+                .get(index)
+                .map(|word| $with(word, bit)),
+        }
+    }};
+}
+
+/// Whether the interrupt's bit is set in the registers named `$array`.
+macro_rules! is_set {
+    ($interrupt:expr, $array:ident) => {
+        with_register!($interrupt, $array, 1, |word: Word<'_>, bit| {
+            word.read() >> bit & 1 != 0
+        })
+        .unwrap_or(false)
+    };
+}
+
+/// Writes 1 to the interrupt's bit of the registers named `$array`, in which
+/// zeros do nothing.
+macro_rules! write_one {
+    ($interrupt:expr, $array:ident) => {
+        with_register!($interrupt, $array, 1, |mut word: Word<'_>, bit| {
+            word.write(1u32 << bit)
+        })
+    };
+}
+
+type Word<'a> = UniqueMmioPointer<'a, safe_mmio::fields::ReadPureWrite<u32>>;
+
+impl<'a> Interrupt<'a> {
+    /// A PPI of this PE, whose redistributor frame this is. `claims` has as
+    /// many elements as there are private dynamic slots. `None` if there is no
+    /// such PPI.
+    pub fn ppi(
+        intid: IntId,
+        frame: UniqueMmioPointer<'a, GicrSgi>,
+        claims: &'a mut [Option<Claim>],
+    ) -> Option<Self> {
+        intid.is_ppi().then_some(Self {
+            intid,
+            registers: Registers::Ppi(frame),
+            claims,
+        })
+    }
+
+    /// An SPI. `claims` has as many elements as there are shared dynamic
+    /// slots. `None` if there is no such SPI.
+    pub fn spi(
+        intid: IntId,
+        mut gicd: UniqueMmioPointer<'a, Gicd>,
+        claims: &'a mut [Option<Claim>],
+    ) -> Option<Self> {
+        // The SPIs follow the 32 private interrupts.
+        let last = 31 + field!(gicd, typer).read().num_spis();
+        (intid.is_spi() && intid.raw_value() <= last).then_some(Self {
+            intid,
+            registers: Registers::Spi(gicd),
+            claims,
+        })
+    }
+
+    /// Whether it is in Non-secure Group 1.
+    pub fn is_nonsecure(&mut self) -> bool {
+        is_set!(self, igroupr)
+    }
+
+    /// Whether it is active.
+    pub fn is_active(&mut self) -> bool {
+        is_set!(self, isactiver)
+    }
+
+    /// Whether an acknowledged interrupt still has a reason: its line, if it is
+    /// level-sensitive.
+    pub fn is_asserted(&mut self) -> bool {
+        let edge = with_register!(self, icfgr, 2, |word: Word<'_>, bit| {
+            word.read() >> bit & EDGE != 0
+        });
+        // Pending is the line or a latch, which the acknowledge has cleared
+        // (Arm IHI 0069 4.1.2).
+        edge.unwrap_or(false) || is_set!(self, ispendr)
+    }
+
+    /// Takes it from the Normal world: disabled, Group 0, at a priority that
+    /// the Normal world can't mask.
+    pub fn claim(&mut self) {
+        self.disable();
+        let claim = Claim {
+            intid: self.intid,
+            priority: self.priority(),
+            route: self.route(),
+        };
+        // There is one: an interrupt of each slot has room.
+        if let Some(free) = self.claims.iter_mut().find(|claim| claim.is_none()) {
+            *free = Some(claim);
+        }
+        self.set_group(Group::Secure(SecureIntGroup::Group0));
+        self.set_priority(EVENT_PRIORITY);
+    }
+
+    /// Gives it back: disabled, Non-secure Group 1, with the priority and the
+    /// target that the Normal world had set.
+    pub fn give_back(&mut self) {
+        self.disable();
+        self.set_group(Group::Group1NS);
+        let is_its = |claim: &&mut Option<Claim>| claim.is_some_and(|c| c.intid == self.intid);
+        if let Some(claim) = self.claims.iter_mut().find(is_its).and_then(Option::take) {
+            self.set_priority(claim.priority);
+            self.set_route(claim.route);
+        }
+    }
+
+    /// Lets it be delivered.
+    pub fn enable(&mut self) {
+        write_one!(self, isenabler);
+    }
+
+    /// Holds it off. It is not delivered any more when this returns.
+    pub fn disable(&mut self) {
+        write_one!(self, icenabler);
+        match &mut self.registers {
+            Registers::Ppi(frame) => {
+                GicRedistributor::new(frame.reborrow()).wait_for_pending_write();
+            }
+            Registers::Spi(gicd) => GicDistributor::new(gicd.reborrow()).wait_for_pending_write(),
+        }
+    }
+
+    /// Forgets an edge that has not been delivered.
+    pub fn clear_pending(&mut self) {
+        write_one!(self, icpendr);
+    }
+
+    /// Deactivates it after its priority was dropped.
+    pub fn deactivate(&mut self) {
+        if self.intid.is_ppi() {
+            gic::deactivate(self.intid.raw_value());
+        } else {
+            // Not by this PE's interface: another one may have acknowledged it.
+            write_one!(self, icactiver);
+        }
+    }
+
+    /// Sends an SPI to the PE with these affinity fields; nothing for a PPI.
+    pub fn set_route(&mut self, irouter: u64) {
+        if let Registers::Spi(gicd) = &mut self.registers {
+            // The INTID is an SPI's.
+            let _ = GicDistributor::new(gicd.reborrow()).set_routing(self.intid, Some(irouter));
+        }
+    }
+
+    fn route(&mut self) -> u64 {
+        match &mut self.registers {
+            Registers::Ppi(_) => 0,
+            Registers::Spi(gicd) => self
+                .intid
+                .spi_index()
+                .and_then(|index| Some(field!(*gicd, irouter).get(index)?.read()))
+                .unwrap_or(0),
+        }
+    }
+
+    fn priority(&mut self) -> u8 {
+        with_register!(self, ipriorityr, 8, |word: Word<'_>, bit| {
+            (word.read() >> bit) as u8
+        })
+        .unwrap_or(0)
+    }
+
+    // arm-gic's only error here is an INTID of the other kind.
+
+    fn set_priority(&mut self, priority: u8) {
+        let _ =
+            match &mut self.registers {
+                Registers::Ppi(frame) => GicRedistributor::new(frame.reborrow())
+                    .set_interrupt_priority(self.intid, priority),
+                Registers::Spi(gicd) => GicDistributor::new(gicd.reborrow())
+                    .set_interrupt_priority(self.intid, priority),
+            };
+    }
+
+    fn set_group(&mut self, group: Group) {
+        let _ = match &mut self.registers {
+            Registers::Ppi(frame) => {
+                GicRedistributor::new(frame.reborrow()).set_group(self.intid, group)
+            }
+            Registers::Spi(gicd) => {
+                GicDistributor::new(gicd.reborrow()).set_group(self.intid, group)
+            }
+        };
+    }
+}
+
+/// The upper of an interrupt's two bits in GICD_ICFGR: edge-triggered.
+const EDGE: u32 = 0b10;
