@@ -182,8 +182,9 @@ fn resume_leave(pe: &'static Pe) -> Finish {
 }
 
 /// Checks what COMPLETE_AND_RESUME came out with, but x18..x30.
-fn check_resumed(spin: &Spin) -> Outcome {
+fn check_resumed(pe: &'static Pe, spin: &Spin) -> Outcome {
     spin.check_pc(spin.registers.pc)?;
+    equal("ELR, the interrupted PC", spin.registers.pc, pe.handling.x(2))?;
     equal(
         "SPSR, the interrupted PSTATE",
         spin.registers.pstate,
@@ -209,7 +210,7 @@ fn complete_and_resume(env: &'static Env) -> Outcome {
                 arch::readable_pstate().1,
                 spin.entry_pstate(),
             )?;
-            check_resumed(spin)?;
+            check_resumed(pe, spin)?;
             spin.check_registers(0..0)?;
             spin.check_entry(pe)
         })
@@ -231,7 +232,7 @@ fn resume_keeps_x18_up(env: &'static Env) -> Outcome {
             finish
         })?;
         spin(pe, argument, |pe, spin| {
-            check_resumed(spin)?;
+            check_resumed(pe, spin)?;
             for index in 18..31 {
                 equal(
                     "x18..x30 after it",
