@@ -184,7 +184,11 @@ fn resume_leave(pe: &'static Pe) -> Finish {
 /// Checks what COMPLETE_AND_RESUME came out with, but x18..x30.
 fn check_resumed(pe: &'static Pe, spin: &Spin) -> Outcome {
     spin.check_pc(spin.registers.pc)?;
-    equal("ELR, the interrupted PC", spin.registers.pc, pe.handling.x(2))?;
+    equal(
+        "ELR, the interrupted PC",
+        spin.registers.pc,
+        pe.handling.x(2),
+    )?;
     equal(
         "SPSR, the interrupted PSTATE",
         spin.registers.pstate,

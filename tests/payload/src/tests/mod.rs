@@ -8,6 +8,7 @@ pub mod linux;
 mod power;
 mod signals;
 mod smccc;
+mod stress;
 
 use crate::check::Outcome;
 use crate::machine::Machine;
@@ -109,6 +110,7 @@ const AREAS: &[&[Test]] = &[
     handler::TESTS,
     power::TESTS,
     signals::TESTS,
+    stress::TESTS,
     linux::TESTS,
     bugs::TESTS,
 ];
