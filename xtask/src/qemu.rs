@@ -47,7 +47,8 @@ pub fn all() -> Result<Vec<Qemu>> {
         return Ok(vec![probe(Path::new(&path))?]);
     }
     if !process::succeeds(Command::new(PROGRAM).arg("--version")) {
-        install::ensure(&["qemu-system-arm"], "emulate the machine")?;
+        // The ROM is for the network card of a QEMU command without -nodefaults.
+        install::ensure(&["qemu-system-arm", "ipxe-qemu"], "emulate the machine")?;
     }
     let own = probe(Path::new(PROGRAM))?;
     if own.version.0 >= OLD {
