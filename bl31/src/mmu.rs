@@ -142,7 +142,7 @@ pub fn text() -> (usize, usize) {
 }
 
 /// Regions that are mapped until the Normal world starts.
-const MAX_BOOT_REGIONS: usize = 8;
+const MAX_BOOT_REGIONS: usize = 16;
 
 /// EL3's map.
 pub struct Map {

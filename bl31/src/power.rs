@@ -37,17 +37,15 @@ pub fn carry_out(pe: &mut PeData, outcome: Outcome) {
             PSCI.standby_end(pe.index);
             pe.frame.x[0] = 0;
         }
-        Outcome::Off => {
+        // Nothing in EL3 moves interrupts away from a PE, so freezing it is the same.
+        Outcome::Off | Outcome::Freeze => {
             go_off(pe);
             wait_and_start(pe);
         }
+        Outcome::PowerDown(_) | Outcome::SystemSuspend => power_down(pe),
         Outcome::SystemOff => Board::system_off(),
-        Outcome::SystemReset => Board::system_reset(),
-        // Not offered by the port of any board, so PSCI does not decide it.
-        Outcome::Freeze
-        | Outcome::PowerDown(_)
-        | Outcome::SystemSuspend
-        | Outcome::SystemWarmReset => unreachable!("PSCI was not offered this"),
+        // A reset keeps the memory either way, which is all a warm one promises.
+        Outcome::SystemReset | Outcome::SystemWarmReset => Board::system_reset(),
     }
 }
 
@@ -57,6 +55,19 @@ fn go_off(pe: &mut PeData) {
     SDEI.pe_off(&mut pe.sdei);
     secure_timer::stop();
     PSCI.off(pe.index);
+}
+
+/// Powers this PE down until an interrupt comes for it. The machine can't do
+/// that, so EL3 waits in its place, and the PE loses what it would have lost: its
+/// registers and its CPU interface, though not its redistributor and its timers.
+fn power_down(pe: &mut PeData) {
+    gic::listen_to_all();
+    barrier::dsb(barrier::SY);
+    wfi();
+    let entry = PSCI.resume(pe.index);
+    SDEI.pe_resume(&mut pe.sdei);
+    gic::configure_cpu_interface();
+    enter(pe, &entry);
 }
 
 /// Waits until another PE turns this one on, and makes it start.
@@ -78,6 +89,17 @@ pub fn wait_and_start(pe: &mut PeData) {
 pub fn start(pe: &mut PeData, entry: &Entry) {
     SDEI.pe_on(&mut pe.sdei, pe.index);
     Board::configure_pe_interrupts(pe.index);
+    CNTP_CTL_EL0.set(0);
+    CNTV_CTL_EL0.set(0);
+    if client_el() == ClientEl::El2 {
+        write_cnthp_ctl_el2(CnthpCtlEl2::empty());
+    }
+    enter(pe, entry);
+}
+
+/// Makes this PE go to an entry point, with registers as after a reset, when
+/// this is returned from.
+fn enter(pe: &mut PeData, entry: &Entry) {
     reset_lower_els(entry.big_endian);
     pe.frame.start(entry.context);
     ELR_EL3.set(entry.address);
@@ -93,20 +115,17 @@ pub fn start(pe: &mut PeData, entry: &Entry) {
 
 /// Gives the registers of EL2 and EL1 that a reset defines their values, so far
 /// as software relies on them (DEN0022 6.4.3): MMU and caches off, the
-/// caller's endianness, no timer running.
+/// caller's endianness.
 fn reset_lower_els(big_endian: bool) {
     let endianness = if big_endian { SCTLR_EE } else { 0 };
     // SAFETY: registers of the Normal world, which starts anew here.
     unsafe { write_sctlr_el1(SctlrEl1::from_bits_retain(SCTLR_EL1_RES1 | endianness)) };
-    CNTP_CTL_EL0.set(0);
-    CNTV_CTL_EL0.set(0);
     if client_el() == ClientEl::El2 {
         // SAFETY: as above. No interrupt is virtual and no trap is set any more.
         unsafe {
             write_sctlr_el2(SctlrEl2::from_bits_retain(SCTLR_EL2_RES1 | endianness));
             write_hcr_el2(HcrEl2::empty());
         }
-        write_cnthp_ctl_el2(CnthpCtlEl2::empty());
     }
     barrier::isb(barrier::SY);
 }

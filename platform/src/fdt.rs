@@ -27,7 +27,28 @@ pub struct Additions<'a> {
     /// Where the initramfs is: start and end (exclusive), physical
     /// (`/chosen/linux,initrd-start`, `-end`).
     pub initrd: Option<(u64, u64)>,
+    /// The idle states that every CPU has, in the order of their depth.
+    pub idle_states: &'a [IdleState],
 }
+
+/// An idle state (the kernel's Documentation/devicetree/bindings/cpu/idle-states.yaml).
+#[derive(Clone, Copy, Debug)]
+pub struct IdleState {
+    /// The name of its node.
+    pub name: &'static str,
+    /// CPU_SUSPEND's power_state.
+    pub power_state: u32,
+    /// Microseconds it takes at worst to enter it.
+    pub entry_latency_us: u32,
+    /// Microseconds it takes at worst to leave it.
+    pub exit_latency_us: u32,
+    /// Microseconds from which on it is worth it.
+    pub min_residency_us: u32,
+}
+
+/// The phandle of the first idle state; the others follow. dtc and QEMU number
+/// theirs from 1 and 0x8000 on.
+const FIRST_IDLE_PHANDLE: u32 = 0x7fff_0000;
 
 /// Why a tree could not be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,13 +121,20 @@ pub fn rewrite<'a>(
 
 /// The property names that the additions use; those the source lacks and those
 /// it has alike are appended to its strings.
-const ADDED_NAMES: [&str; 6] = [
+const ADDED_NAMES: [&str; 13] = [
     "compatible",
     "method",
     "enable-method",
     "bootargs",
     "linux,initrd-start",
     "linux,initrd-end",
+    "cpu-idle-states",
+    "entry-method",
+    "phandle",
+    "arm,psci-suspend-param",
+    "entry-latency-us",
+    "exit-latency-us",
+    "min-residency-us",
 ];
 
 /// The source's strings block, which is kept as it is.
@@ -255,7 +283,7 @@ impl Writer<'_> {
                 ("psci", _) => {}
                 ("chosen", _) => chosen = Some(child),
                 ("firmware", _) => firmware = Some(child),
-                ("cpus", _) => self.cpus(child)?,
+                ("cpus", _) => self.cpus(child, additions.idle_states)?,
                 (_, None) => self.copy(child)?,
                 // The names of its properties stay where they are in the
                 // strings block, so it can stay as it is, up to the next one.
@@ -275,23 +303,65 @@ impl Writer<'_> {
         self.end()
     }
 
-    fn cpus(&mut self, cpus: FdtNode<'_>) -> Result<(), FdtError> {
+    fn cpus(&mut self, cpus: FdtNode<'_>, idle_states: &[IdleState]) -> Result<(), FdtError> {
         self.begin(cpus.name())?;
         self.properties(cpus, &[])?;
         for child in cpus.children() {
             if is_cpu(child) {
                 self.begin(child.name())?;
-                self.properties(child, &["enable-method"])?;
+                self.properties(child, &["enable-method", "cpu-idle-states"])?;
                 self.string("enable-method", "psci")?;
+                if !idle_states.is_empty() {
+                    self.cell_list("cpu-idle-states", idle_phandles(idle_states))?;
+                }
                 for grandchild in child.children() {
                     self.copy(grandchild)?;
                 }
                 self.end()?;
-            } else {
+            } else if child.name() != "idle-states" {
                 self.copy(child)?;
             }
         }
+        self.idle_states(idle_states)?;
         self.end()
+    }
+
+    fn idle_states(&mut self, idle_states: &[IdleState]) -> Result<(), FdtError> {
+        if idle_states.is_empty() {
+            return Ok(());
+        }
+        self.begin("idle-states")?;
+        self.string("entry-method", "psci")?;
+        for (state, phandle) in idle_states.iter().zip(idle_phandles(idle_states)) {
+            self.begin(state.name)?;
+            self.string("compatible", "arm,idle-state")?;
+            for (name, value) in [
+                ("arm,psci-suspend-param", state.power_state),
+                ("entry-latency-us", state.entry_latency_us),
+                ("exit-latency-us", state.exit_latency_us),
+                ("min-residency-us", state.min_residency_us),
+                ("phandle", phandle),
+            ] {
+                self.property(name, &value.to_be_bytes())?;
+            }
+            self.end()?;
+        }
+        self.end()
+    }
+
+    /// Adds a property that is a list of cells.
+    fn cell_list(
+        &mut self,
+        name: &str,
+        cells: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<(), FdtError> {
+        self.u32(PROP)?;
+        self.u32((cells.len() * size_of::<u32>()) as u32)?;
+        self.u32(self.names.of_added(name))?;
+        for cell in cells {
+            self.u32(cell)?;
+        }
+        Ok(())
     }
 
     fn chosen(
@@ -339,6 +409,10 @@ impl Writer<'_> {
         self.end()?;
         self.end()
     }
+}
+
+fn idle_phandles(idle_states: &[IdleState]) -> impl ExactSizeIterator<Item = u32> {
+    (0..idle_states.len()).map(|n| FIRST_IDLE_PHANDLE + n as u32)
 }
 
 /// Whether a node is a CPU's, and not `cpu-map` or another relative of it.
@@ -545,6 +619,7 @@ mod tests {
             &Additions {
                 bootargs: Some("console=ttyAMA0\0ignored"),
                 initrd: Some((0x4400_0000, 0x4500_0001)),
+                ..Additions::default()
             },
         );
         check(&out, "/chosen", "bootargs", b"console=ttyAMA0\0");
@@ -565,6 +640,45 @@ mod tests {
         let fdt = Fdt::new(&none).unwrap();
         let chosen = fdt.find_node("/chosen").unwrap();
         assert!(chosen.property("linux,initrd-start").is_none());
+    }
+
+    #[test]
+    fn every_cpu_gets_the_idle_states() {
+        let state = |name, power_state| IdleState {
+            name,
+            power_state,
+            entry_latency_us: 1,
+            exit_latency_us: 2,
+            min_residency_us: 3,
+        };
+        let additions = Additions {
+            idle_states: &[state("standby", 1), state("down", 0x4000_0002)],
+            ..Additions::default()
+        };
+        let out = rewritten(&machine(), &additions);
+        check(&out, "/cpus/idle-states", "entry-method", b"psci\0");
+        for (path, power_state, phandle) in [
+            ("/cpus/idle-states/standby", 1_u32, FIRST_IDLE_PHANDLE),
+            (
+                "/cpus/idle-states/down",
+                0x4000_0002,
+                FIRST_IDLE_PHANDLE + 1,
+            ),
+        ] {
+            check(&out, path, "compatible", b"arm,idle-state\0");
+            check(
+                &out,
+                path,
+                "arm,psci-suspend-param",
+                &power_state.to_be_bytes(),
+            );
+            check(&out, path, "min-residency-us", &[0, 0, 0, 3]);
+            check(&out, path, "phandle", &phandle.to_be_bytes());
+        }
+        let phandles = [FIRST_IDLE_PHANDLE, FIRST_IDLE_PHANDLE + 1].map(u32::to_be_bytes);
+        check(&out, "/cpus/cpu@0", "cpu-idle-states", &phandles.concat());
+        let fdt = Fdt::new(&out).unwrap();
+        assert!(fdt.find_node("/cpus/cpu-map").is_some());
     }
 
     #[test]

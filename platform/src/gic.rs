@@ -270,6 +270,12 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
     }
     GicRedistributor::new(frame).wait_for_pending_write();
 
+    configure_cpu_interface();
+}
+
+/// Brings this PE's CPU interface to its first state: EL3's, with nothing of
+/// the Normal world active or enabled.
+pub fn configure_cpu_interface() {
     // No bypass, and the Normal world may use the system registers.
     GicCpuInterface::enable_system_register_el3(true);
     GicCpuInterface::disable_legacy_interrupt_bypass_el3(true);
@@ -308,6 +314,14 @@ fn reset_active_priorities(pribits: u8) {
             write_icc_ap1r3_el1(0);
         }
     }
+}
+
+/// Lets every interrupt that is routed to this PE and enabled end its wait,
+/// whatever the Normal world masks: a redistributor wakes a PE that is down so.
+pub fn listen_to_all() {
+    GicCpuInterface::set_priority_mask(0xff);
+    GicCpuInterface::enable_group1_non_secure(true);
+    barrier::isb(barrier::SY);
 }
 
 /// Keeps all interrupts but EL3's SGIs from this PE, which is off: those of the

@@ -259,6 +259,16 @@ mod on_target {
         /// How many PEs the machine has; their indexes are `0..pe_count()`.
         fn pe_count() -> usize;
 
+        /// The cluster of a PE, counted from 0.
+        fn cluster(index: usize) -> usize;
+
+        /// What PSCI can offer here.
+        const PSCI: psci::Features;
+
+        /// Turns the clearing of the Normal world's RAM at the next boot on or
+        /// off, and says whether it was on.
+        fn mem_protect(enable: bool) -> bool;
+
         /// The affinity fields of a PE.
         fn pe_affinity(index: usize) -> u64;
 

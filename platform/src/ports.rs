@@ -3,6 +3,7 @@
 
 use core::marker::PhantomData;
 
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use arm_gic::IntId;
 use arm_sysregs::el1::accessors::{
     read_gcscr_el1, read_id_aa64pfr0_el1, read_id_aa64pfr1_el1, read_sctlr_el1, read_vbar_el1,
@@ -245,6 +246,22 @@ impl<B: Platform> psci::Port for PsciPort<B> {
     }
 
     fn features(&self) -> psci::Features {
-        psci::Features::default()
+        B::PSCI
+    }
+
+    fn cluster(&self, pe: usize) -> usize {
+        B::cluster(pe)
+    }
+
+    fn microseconds(&self) -> u64 {
+        const PER_SECOND: u64 = 1_000_000;
+        let (ticks, frequency) = (CNTPCT_EL0.get(), CNTFRQ_EL0.get().max(1));
+        // In two parts, so that nothing overflows for a very long time.
+        let (seconds, rest) = (ticks / frequency, ticks % frequency);
+        seconds * PER_SECOND + rest * PER_SECOND / frequency
+    }
+
+    fn mem_protect(&self, enable: bool) -> bool {
+        B::mem_protect(enable)
     }
 }

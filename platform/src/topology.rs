@@ -38,6 +38,7 @@ pub struct Topology<const PES: usize, const KEYS: usize> {
     shifts: [AtomicU8; 3],
     by_key: [AtomicU16; KEYS],
     affinities: [AtomicU64; PES],
+    clusters: [AtomicU16; PES],
 }
 
 impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
@@ -46,17 +47,23 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
         Self {
             count: AtomicUsize::new(0),
             affinities: [const { AtomicU64::new(0) }; PES],
+            clusters: [const { AtomicU16::new(0) }; PES],
             by_key: [const { AtomicU16::new(0) }; KEYS],
             shifts: [const { AtomicU8::new(0) }; 3],
         }
     }
 
-    /// Fills the table from the PEs' MPIDRs in the order of their indexes.
+    /// Fills the table from the PEs' MPIDRs in the order of their indexes. PEs
+    /// whose affinity is the same from bit `cluster_shift` on are a cluster.
     ///
     /// # Errors
     ///
     /// The machine can't be served then: the table must not be used.
-    pub fn fill(&self, mpidrs: impl Iterator<Item = u64>) -> Result<(), TopologyError> {
+    pub fn fill(
+        &self,
+        mpidrs: impl Iterator<Item = u64>,
+        cluster_shift: u32,
+    ) -> Result<(), TopologyError> {
         self.count.store(0, Relaxed);
         for key in &self.by_key {
             key.store(NOBODY, Relaxed);
@@ -77,6 +84,7 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
             width += (u8::BITS - field.leading_zeros()) as u8;
             shift.store(width, Relaxed);
         }
+        let mut clusters = 0;
         for (index, affinity) in self.affinities[..count].iter().enumerate() {
             let affinity = affinity.load(Relaxed);
             let slot = self
@@ -87,6 +95,16 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
                 return Err(TopologyError::Twice(affinity));
             }
             slot.store(index as u16, Relaxed);
+            // Almost always the PE before this one.
+            let sibling = (0..index)
+                .rev()
+                .find(|other| self.affinity(*other) >> cluster_shift == affinity >> cluster_shift);
+            let cluster = match sibling {
+                Some(sibling) => self.clusters[sibling].load(Relaxed),
+                None => clusters,
+            };
+            clusters = clusters.max(cluster + 1);
+            self.clusters[index].store(cluster, Relaxed);
         }
         self.count.store(count, Relaxed);
         Ok(())
@@ -102,6 +120,14 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
         self.affinities
             .get(index)
             .map_or(0, |affinity| affinity.load(Relaxed))
+    }
+
+    /// The cluster of the PE with this index, counted from 0 in the order in which
+    /// they appear.
+    pub fn cluster(&self, index: usize) -> usize {
+        self.clusters
+            .get(index)
+            .map_or(0, |cluster| cluster.load(Relaxed).into())
     }
 
     /// The index of the PE that an MPIDR names, if the machine has it. Only the
@@ -143,7 +169,7 @@ mod tests {
 
     fn filled<const PES: usize, const KEYS: usize>(mpidrs: &[u64]) -> Topology<PES, KEYS> {
         let topology = Topology::new();
-        topology.fill(mpidrs.iter().copied()).unwrap();
+        topology.fill(mpidrs.iter().copied(), 8).unwrap();
         topology
     }
 
@@ -167,6 +193,13 @@ mod tests {
         }
         assert_eq!(topology.index(1), None);
         assert_eq!(topology.index(4 << 8), None);
+    }
+
+    #[test]
+    fn clusters_are_counted_as_they_appear() {
+        let topology = filled::<8, 2048>(&[0x200, 0x201, 0x100, 0x202, 0x101, 0x300]);
+        let clusters: Vec<_> = (0..6).map(|pe| topology.cluster(pe)).collect();
+        assert_eq!(clusters, [0, 0, 1, 0, 1, 2]);
     }
 
     #[test]
@@ -197,15 +230,15 @@ mod tests {
     fn machines_that_do_not_fit() {
         let topology = Topology::<2, 4>::new();
         assert_eq!(
-            topology.fill([0, 1, 2].into_iter()),
+            topology.fill([0, 1, 2].into_iter(), 8),
             Err(TopologyError::TooMany)
         );
         assert_eq!(
-            topology.fill([1, 1].into_iter()),
+            topology.fill([1, 1].into_iter(), 8),
             Err(TopologyError::Twice(1))
         );
         assert_eq!(
-            topology.fill([0, 0x80].into_iter()),
+            topology.fill([0, 0x80].into_iter(), 8),
             Err(TopologyError::TooSparse)
         );
         assert_eq!(topology.count(), 0);

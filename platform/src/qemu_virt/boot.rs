@@ -12,11 +12,12 @@
 //! | 2 MiB | the kernel, its text offset further up |
 
 use dtoolkit::fdt::Fdt;
+use psci::PowerState;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::fw_cfg::{FwCfg, Item, TransferError};
 use super::{PAGE, RAM};
-use crate::fdt::{self, Additions};
+use crate::fdt::{self, Additions, IdleState};
 use crate::image::{ALIGNMENT, ImageHeader};
 use crate::ram::RamMap;
 use crate::{Bl33, BootError, Mapper, Region};
@@ -25,7 +26,7 @@ use crate::{Bl33, BootError, Mapper, Region};
 pub(super) const LOW_RAM: usize = 4 << 20;
 
 /// The space for a device tree, in bytes: what QEMU limits its own to.
-const TREE_SPACE: usize = 1 << 20;
+pub(super) const TREE_SPACE: usize = 1 << 20;
 
 const NEW_TREE: usize = RAM + TREE_SPACE;
 const NEW_TREE_SPACE: usize = TREE_SPACE - 3 * PAGE;
@@ -49,6 +50,32 @@ const NOTHING: &str = "nothing to boot. Give QEMU a kernel (-kernel Image -initr
 
 const BAD_OPTION: &str =
     "opt/bl31/bl33 is neither `flash1` nor a 4-byte aligned address in RAM (0x60000000)";
+
+/// What CPU_SUSPEND offers. The figures are for a machine that has none of the
+/// costs, and make a kernel use all of them.
+const IDLE_STATES: [IdleState; 3] = [
+    IdleState {
+        name: "standby",
+        power_state: PowerState::STANDBY,
+        entry_latency_us: 10,
+        exit_latency_us: 10,
+        min_residency_us: 100,
+    },
+    IdleState {
+        name: "pe-down",
+        power_state: PowerState::PE_DOWN,
+        entry_latency_us: 50,
+        exit_latency_us: 100,
+        min_residency_us: 1000,
+    },
+    IdleState {
+        name: "cluster-down",
+        power_state: PowerState::CLUSTER_DOWN,
+        entry_latency_us: 100,
+        exit_latency_us: 250,
+        min_residency_us: 2500,
+    },
+];
 
 /// The device tree at the base of RAM, as QEMU left it.
 ///
@@ -174,7 +201,11 @@ fn handed_on(entry: u64, what: &'static str, additions: &Additions<'_>) -> Resul
     let source = Fdt::new_unchecked(unsafe { tree_bytes() });
     // SAFETY: the place that the table above keeps for it.
     let out = unsafe { core::slice::from_raw_parts_mut(NEW_TREE as *mut u8, NEW_TREE_SPACE) };
-    let size = fdt::rewrite(source, additions, out).map_err(BootError::DeviceTree)?;
+    let additions = Additions {
+        idle_states: &IDLE_STATES,
+        ..*additions
+    };
+    let size = fdt::rewrite(source, &additions, out).map_err(BootError::DeviceTree)?;
     // SAFETY: both are mapped RAM of at least `size` bytes that don't meet.
     unsafe { core::ptr::copy_nonoverlapping(NEW_TREE as *const u8, RAM as *mut u8, size) };
     Ok(Bl33 {

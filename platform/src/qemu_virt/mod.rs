@@ -7,11 +7,13 @@
 mod boot;
 mod fw_cfg;
 mod power;
+mod protect;
 
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_gic::IntId;
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
+use psci::PowerLevel;
 use sdei::{Event, Events, Priority};
 use spin::mutex::SpinMutex;
 
@@ -43,6 +45,9 @@ pub const TIMER_NORMAL: i32 = 5000;
 
 /// The Critical one.
 pub const TIMER_CRITICAL: i32 = 5001;
+
+/// Aff1 is the cluster, of 16 PEs with a GICv3.
+const CLUSTER_SHIFT: u32 = 8;
 
 /// Private events of this board.
 pub const PRIVATE_EVENTS: usize = 6;
@@ -97,6 +102,20 @@ impl Platform for Board {
         Region::device(SECURE_GPIO, PAGE),
     ];
 
+    // A PE that is down waits in EL3 and comes back as if from cold.
+    const PSCI: psci::Features = psci::Features {
+        power_down: Some(PowerLevel::System),
+        os_initiated: true,
+        cpu_default_suspend: true,
+        cpu_freeze: true,
+        node_hw_state: true,
+        system_suspend: true,
+        hibernate_off: true,
+        warm_reset: true,
+        mem_protect: true,
+        statistics: true,
+    };
+
     fn consoles() -> &'static Consoles {
         &CONSOLES
     }
@@ -115,7 +134,7 @@ impl Platform for Board {
         let tree = unsafe { boot::device_tree() }?;
         find_ram(tree)?;
         TOPOLOGY
-            .fill(cpus(tree).filter_map(|cpu| reg_of(cpu)))
+            .fill(cpus(tree).filter_map(|cpu| reg_of(cpu)), CLUSTER_SHIFT)
             .map_err(BootError::Topology)?;
         // SAFETY: the device is mapped, and the scratch page is part of the
         // RAM above, away from the tree.
@@ -146,6 +165,7 @@ impl Platform for Board {
     unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError> {
         // SAFETY: `discover` mapped the device and low RAM; its own FwCfg is gone.
         let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
+        protect::clear_if_wished(&RAM_MAP, boot::TREE_SPACE, boot::LOW_RAM, mapper);
         boot::load(fw_cfg.map_err(|_| BootError::Transfer)?, mapper, &RAM_MAP)
     }
 
@@ -156,6 +176,14 @@ impl Platform for Board {
     #[inline(always)]
     fn pe_count() -> usize {
         TOPOLOGY.count()
+    }
+
+    fn cluster(index: usize) -> usize {
+        TOPOLOGY.cluster(index)
+    }
+
+    fn mem_protect(enable: bool) -> bool {
+        protect::set(enable)
     }
 
     #[inline(always)]
