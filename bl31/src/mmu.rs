@@ -28,6 +28,8 @@ unsafe extern "C" {
     static __rodata_end: u8;
     static __data_start: u8;
     static __data_end: u8;
+    static __kept_start: u8;
+    static __kept_end: u8;
     static __bss_start: u8;
     static __bss_end: u8;
 }
@@ -180,6 +182,10 @@ impl Map {
             &raw const __data_start as usize,
             &raw const __data_end as usize,
         );
+        let kept = (
+            &raw const __kept_start as usize,
+            &raw const __kept_end as usize,
+        );
         let bss = (
             &raw const __bss_start as usize,
             &raw const __bss_end as usize,
@@ -187,6 +193,7 @@ impl Map {
         self.range(text.0, text.1, MAPPED | NORMAL | READ_ONLY);
         self.range(rodata.0, rodata.1, MAPPED | NORMAL | READ_ONLY | XN);
         self.range(data.0, data.1, MAPPED | NORMAL | XN);
+        self.range(kept.0, kept.1, MAPPED | NORMAL | XN);
         self.range(bss.0, bss.1, MAPPED | NORMAL | XN);
         // Of the stacks everything but the guard pages.
         for (start, size) in [

@@ -15,8 +15,8 @@ use crate::{Mapper, Region};
 /// The note. Not a value that memory has by chance.
 const ON: u64 = 0x6d65_6d70_726f_7465;
 
-/// Not part of `.bss`, which a reset clears.
-#[unsafe(link_section = ".bss.stacks.mem_protect")]
+/// Not part of `.bss`, which is cleared after a reset.
+#[unsafe(link_section = ".bss.kept.mem_protect")]
 static WISH: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the wish, and says whether it was set.
