@@ -49,6 +49,8 @@ impl Run {
         machine.cpus = self.cpus;
         machine.el2 = self.el2;
         machine.kernel = Some(payload.to_owned());
+        // What its tests of explicit events are driven with.
+        machine.options.push(("test-timer".into(), "on".into()));
         if !append.is_empty() {
             machine.append = Some(append.into());
         }

@@ -313,6 +313,12 @@ pub fn wfi() {
     unsafe { asm!("wfi", options(nostack, preserves_flags)) }
 }
 
+/// Waits until this PE's earlier writes to system registers have their effect.
+pub fn synchronize() {
+    // SAFETY: A barrier.
+    unsafe { asm!("isb", options(nostack, preserves_flags)) }
+}
+
 /// `dsb ishst`, as the kernel does before it signals.
 pub fn publish() {
     // SAFETY: A barrier.

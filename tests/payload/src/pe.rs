@@ -122,7 +122,8 @@ unsafe extern "C" {
 }
 
 impl Handling {
-    const fn new() -> Self {
+    /// Of no handler yet.
+    pub const fn new() -> Self {
         Self {
             x: [const { AtomicU64::new(0) }; 31],
             nzcv: AtomicU64::new(0),
@@ -137,6 +138,12 @@ impl Handling {
             index: AtomicUsize::new(0),
             behaviour: AtomicUsize::new(0),
         }
+    }
+
+    /// Gives the handler the PE that its behaviour is told, and the top of its stack.
+    pub fn place(&self, index: usize, stack: u64) {
+        self.index.store(index, Relaxed);
+        self.stack.store(stack, Relaxed);
     }
 
     /// How often the handler was entered.

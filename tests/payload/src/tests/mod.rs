@@ -1,11 +1,17 @@
 //! The tests, and how they are run.
 
+mod bound;
 mod bugs;
 mod calls;
+mod clients;
+mod edges;
+mod explicit;
 mod handler;
 mod interrupted;
 pub mod linux;
 mod power;
+mod routing;
+mod shared;
 mod signals;
 mod smccc;
 mod stress;
@@ -13,7 +19,7 @@ mod stress;
 use crate::check::Outcome;
 use crate::machine::Machine;
 use crate::pe::Pe;
-use crate::{psci, say, sdei};
+use crate::{line, psci, say, sdei};
 
 /// One question to the firmware.
 pub struct Test {
@@ -86,7 +92,8 @@ impl Env {
         self.others().try_for_each(Pe::await_ready)
     }
 
-    /// Leaves things as every test finds them: the others off, event 0 unregistered here, this PE masked.
+    /// Leaves things as every test finds them: the others off, no line raised, nothing registered or bound, this PE
+    /// masked.
     fn tidy(&self) -> Outcome {
         self.others()
             .filter(|pe| pe.is_ready())
@@ -98,8 +105,10 @@ impl Env {
                 psci::OFF,
             )?;
         }
+        line::lower_all();
         sdei::pe_mask();
-        sdei::unregister(0);
+        crate::check::equal("PRIVATE_RESET after the test", sdei::private_reset(), 0)?;
+        crate::check::equal("SHARED_RESET after the test", sdei::shared_reset(), 0)?;
         crate::check::equal("EVENT_STATUS(0) after the test", sdei::status(0), 0)
     }
 }
@@ -113,6 +122,12 @@ const AREAS: &[&[Test]] = &[
     stress::TESTS,
     linux::TESTS,
     bugs::TESTS,
+    bound::TESTS,
+    shared::TESTS,
+    routing::TESTS,
+    explicit::TESTS,
+    edges::TESTS,
+    clients::TESTS,
 ];
 
 /// Runs the tests that the command line asks for.
