@@ -90,7 +90,7 @@ impl From<u32> for Bits {
 }
 
 /// How long anything may take, in seconds: far beyond what a loaded machine needs.
-const PATIENCE: u64 = 30;
+const PATIENCE: u64 = 60;
 
 /// Waits until `condition` holds; fails after [`PATIENCE`] with what was awaited.
 ///

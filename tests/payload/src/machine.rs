@@ -1,6 +1,7 @@
 //! What the device tree says about the machine.
 
 use crate::pe::{self, Pe};
+use crate::psci;
 use core::ops::Range;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
@@ -22,8 +23,10 @@ pub struct Machine {
     pub gicd: u64,
     /// The redistributors' regions; 0 where there is none.
     pub gicr: [u64; REGIONS],
-    /// CPU_SUSPEND's parameter for standby: the tree's, else the specification's recommended encoding.
+    /// CPU_SUSPEND's parameter for standby.
     pub standby: u32,
+    /// CPU_SUSPEND's parameter for the shallowest power-down of the device tree, where there is one.
+    pub power_down: Option<u32>,
     /// Whether the tree has the nodes by which an operating system finds the firmware's calls.
     pub has_psci: bool,
     /// See `has_psci`.
@@ -62,11 +65,9 @@ impl Machine {
             ram: 0..0,
             gicd: 0,
             gicr: [0; REGIONS],
-            standby: if crate::psci::extended_state_id() {
-                1
-            } else {
-                0
-            },
+            // DEN0022 6.5, the recommended encoding of StateID: 1 is a core's standby.
+            standby: psci::extended_state_id().into(),
+            power_down: None,
             has_psci: compatible(tree, "/psci", "arm,psci-1.0"),
             has_sdei: compatible(tree, "/firmware/sdei", "arm,sdei-1.0"),
             bootargs: "",
@@ -127,14 +128,17 @@ impl Machine {
         {
             machine.bootargs = bootargs.value_as::<&str>().unwrap_or("");
         }
-        if let Some(states) = tree.find_node("/cpus/idle-states") {
-            for state in states.children() {
-                if let Some(parameter) = state.property("arm,psci-suspend-param") {
-                    machine.standby = parameter.value_as::<u32>().unwrap_or(0);
-                    break;
-                }
-            }
-        }
+        let states = tree.find_node("/cpus/idle-states");
+        machine.power_down = states
+            .into_iter()
+            .flat_map(|states| states.children())
+            .filter_map(|state| {
+                state
+                    .property("arm,psci-suspend-param")?
+                    .value_as::<u32>()
+                    .ok()
+            })
+            .find(|&parameter| psci::is_power_down(parameter));
         Ok(MACHINE.call_once(|| machine))
     }
 }

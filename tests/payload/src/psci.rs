@@ -65,6 +65,17 @@ pub fn extended_state_id() -> bool {
     features >= 0 && features & 0b10 != 0
 }
 
+/// Whether CPU_SUSPEND's parameter asks for power-down (DEN0022 5.4.2).
+pub fn is_power_down(power_state: u32) -> bool {
+    let bit = if extended_state_id() { 30 } else { 16 };
+    power_state >> bit & 1 == 1
+}
+
+/// CPU_SUSPEND to power-down; comes back only if refused or if it was not worth it.
+pub fn power_down(power_state: u32, entry: u64, context: u64) -> i64 {
+    call64(id::PSCI_CPU_SUSPEND_64, power_state.into(), entry, context)
+}
+
 /// SYSTEM_OFF.
 pub fn system_off() -> ! {
     call32(id::PSCI_SYSTEM_OFF, 0, 0, 0);

@@ -18,7 +18,6 @@ tests! { "bug":
     1 crashing_pe_resumes_while_masked,
     2 sgi_just_after_mask,
     2 disabled_between_check_and_arrival,
-    2 masked_after_power_down,
 }
 
 /// Registers `behaviour` on the first other PE, signals it, and returns it.
@@ -329,22 +328,6 @@ fn disabled_between_check_and_arrival(env: &'static Env) -> Outcome {
             },
             disable.into(),
         )?;
-    }
-    Ok(())
-}
-
-/// A PE that comes out of power-down is masked, by CPU_ON as well as by CPU_SUSPEND where that powers down.
-fn masked_after_power_down(env: &'static Env) -> Outcome {
-    for _ in 0..10 {
-        let pe = env.other(0)?;
-        pe.run(
-            |pe, _| {
-                equal("the first PE_MASK", sdei::pe_mask(), 0)?;
-                pe.listen(|_| Finish::complete())
-            },
-            0,
-        )?;
-        pe.turn_off()?;
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use super::smccc::{exact, untouched};
 use super::{Env, tests};
 use crate::arch::{self, Code, DAIF, Registers};
 use crate::check::{Outcome, check, equal, wait};
+use crate::machine::Machine;
 use crate::pe::{Finish, Pe};
 use crate::sdei::{self, DENIED, ENABLED, Function, INVALID_PARAMETERS, REGISTERED, RUNNING};
 use crate::{psci, say};
@@ -367,19 +368,10 @@ fn calls_inside(env: &'static Env) -> Outcome {
             equal("GET_INFO", sdei::get_info(0, 0), 0)?;
             equal("ENABLE of no event", sdei::enable(77), INVALID_PARAMETERS)?;
             equal("AFFINITY_INFO", psci::affinity_info(pe.mpidr(), 0), 0)?;
-            // Bit 16: power-down (DEN0022, CPU_SUSPEND, original format).
-            equal(
-                "CPU_SUSPEND to power-down",
-                psci::call64(0xc400_0001, 1 << 16, Code::Secondary.address(), 0),
-                psci::DENIED,
-            )
-            .or_else(|denied| {
-                if psci::standby(1 << 16) == psci::INVALID_PARAMETERS {
-                    Ok(())
-                } else {
-                    Err(denied)
-                }
-            })?;
+            if let Some(power_down) = Machine::get().power_down {
+                let answer = psci::power_down(power_down, Code::Secondary.address(), 0);
+                equal("CPU_SUSPEND to power-down", answer, psci::DENIED)?;
+            }
             status(REGISTERED | ENABLED | RUNNING)
         };
         found(check())

@@ -213,7 +213,12 @@ impl Spin {
 
 /// Whether the handler of `pe` interrupted a [`Spin`]'s loop.
 pub fn in_loop(pe: &'static Pe) -> bool {
-    let pc = pe.handling.x(2) & (arch::EL0_ALIAS - 1);
+    is_in_loop(pe.handling.x(2))
+}
+
+/// Whether this is a PC in a [`Spin`]'s loop.
+pub fn is_in_loop(pc: u64) -> bool {
+    let pc = pc & (arch::EL0_ALIAS - 1);
     [Code::SpinThenSvc, Code::SpinThenHvc]
         .iter()
         .any(|code| LOOP.contains(&pc.wrapping_sub(code.address())))

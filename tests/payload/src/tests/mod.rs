@@ -15,6 +15,7 @@ mod shared;
 mod signals;
 mod smccc;
 mod stress;
+mod suspend;
 
 use crate::check::Outcome;
 use crate::machine::Machine;
@@ -120,6 +121,7 @@ const AREAS: &[&[Test]] = &[
     power::TESTS,
     signals::TESTS,
     stress::TESTS,
+    suspend::TESTS,
     linux::TESTS,
     bugs::TESTS,
     bound::TESTS,
