@@ -101,6 +101,7 @@ pub fn run(options: &Options) -> Result<()> {
         name: "bench".into(),
         cpus: 4,
         el2: true,
+        in_turn: true,
         old_qemu: false,
     };
     let mut machine = run.machine(&qemu::one(&options.qemu)?, &image.bin, &program, "bench");

@@ -21,25 +21,37 @@ pub struct Run {
     pub cpus: u32,
     /// Whether the PEs have EL2.
     pub el2: bool,
+    /// Whether the PEs take turns on one thread of the host, switching where they
+    /// yield: the same every time, and quick where PEs wait for each other. Else
+    /// they run at the same time, and race.
+    pub in_turn: bool,
     /// Whether it is also run on the oldest QEMU there is.
     pub old_qemu: bool,
 }
 
-/// With EL2 and without, on 1, 2, 4 and 8 PEs.
+/// With EL2 and without, on 1, 2, 4 and 8 PEs that take turns; and on some that
+/// run at the same time.
 pub fn runs() -> Vec<Run> {
     let mut runs = Vec::new();
     for el2 in [true, false] {
-        for cpus in [1, 2, 4, 8] {
-            let where_ = if el2 { "EL2" } else { "no EL2" };
-            runs.push(Run {
-                name: format!("payload, {cpus} PEs, {where_}"),
-                cpus,
-                el2,
-                old_qemu: cpus == 4 && el2,
-            });
-        }
+        runs.extend([1, 2, 4, 8].map(|cpus| run_on(cpus, el2, true)));
+    }
+    for (cpus, el2) in [(2, true), (4, true), (4, false), (8, true)] {
+        runs.push(run_on(cpus, el2, false));
     }
     runs
+}
+
+fn run_on(cpus: u32, el2: bool, in_turn: bool) -> Run {
+    let el = if el2 { "EL2" } else { "no EL2" };
+    let how = if in_turn { "in turn" } else { "at once" };
+    Run {
+        name: format!("payload, {cpus} PEs {how}, {el}"),
+        cpus,
+        el2,
+        in_turn,
+        old_qemu: cpus == 4 && el2,
+    }
 }
 
 impl Run {
@@ -49,6 +61,9 @@ impl Run {
         machine.cpus = self.cpus;
         machine.el2 = self.el2;
         machine.kernel = Some(payload.to_owned());
+        if self.in_turn {
+            machine.extra = vec!["-icount".into(), "shift=1,sleep=off".into()];
+        }
         // What its tests of explicit events are driven with.
         machine.options.push(("test-timer".into(), "on".into()));
         if !append.is_empty() {
