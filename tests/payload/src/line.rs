@@ -105,6 +105,11 @@ impl Line {
         }
     }
 
+    /// Has a timer's line go up after so many ticks of the counter.
+    pub fn raise_after(self, ticks: u64) {
+        self.timer(1, arch::counter() + ticks);
+    }
+
     /// Lowers it.
     pub fn lower(self) {
         match self {
