@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, PipeReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,8 @@ pub struct Session {
     log: File,
     log_path: PathBuf,
     secure: PathBuf,
+    /// What QEMU itself says.
+    errors: PathBuf,
     crash_expected: bool,
     command: String,
     started: Instant,
@@ -108,25 +110,29 @@ impl Session {
         // Left over from the run before, it would be taken for this one's.
         fs::write(&secure, "").map_err(|error| failure("cannot write the log", error))?;
         writeln!(log, "{command}").map_err(|error| failure("cannot write the log", error))?;
-        let (reader, writer) = io::pipe().map_err(|error| failure("cannot make a pipe", error))?;
-        let both = writer
-            .try_clone()
-            .map_err(|error| failure("cannot make a pipe", error))?;
+        // Apart, so that it never gets into the middle of a line of the console.
+        let errors = logs.join(format!("{stem}.qemu.log"));
+        let stderr =
+            File::create(&errors).map_err(|error| failure("cannot write the log", error))?;
         // setpriv: QEMU ends with this program, whichever way that ends.
         let mut child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "--"])
             .arg(&machine.qemu.path)
             .args(machine.arguments(consoles))
             .stdin(Stdio::piped())
-            .stdout(writer)
-            .stderr(both)
+            .stdout(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .map_err(|error| failure("cannot start QEMU with setpriv (util-linux)", error))?;
         let stdin = child.stdin.take();
+        let (sender, output) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || forward(stdout, &sender));
+        }
         Ok(Self {
             child,
             stdin,
-            output: read_in_background(reader),
+            output,
             text: Vec::new(),
             cursor: 0,
             searched: 0,
@@ -137,6 +143,7 @@ impl Session {
             log,
             log_path,
             secure,
+            errors,
             crash_expected: false,
             command,
             started: Instant::now(),
@@ -228,7 +235,12 @@ impl Session {
     }
 
     /// A failure of this run for the reason `why`.
-    pub fn failure(&self, why: String) -> Failure {
+    pub fn failure(&self, mut why: String) -> Failure {
+        let errors = fs::read(&self.errors).unwrap_or_default();
+        if !errors.is_empty() {
+            why.push_str("\nQEMU says: ");
+            why.push_str(String::from_utf8_lossy(&errors).trim_end());
+        }
         let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
         Failure {
@@ -375,17 +387,14 @@ fn multi_line(pattern: &str) -> Result<Regex, regex::Error> {
     RegexBuilder::new(pattern).multi_line(true).build()
 }
 
-fn read_in_background(mut reader: PipeReader) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut buffer = [0; 4096];
-        while let Ok(size @ 1..) = reader.read(&mut buffer) {
-            if sender.send(buffer[..size].to_vec()).is_err() {
-                break;
-            }
+/// Sends on what is read, until either side ends.
+fn forward(mut stdout: ChildStdout, sender: &Sender<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(size @ 1..) = stdout.read(&mut buffer) {
+        if sender.send(buffer[..size].to_vec()).is_err() {
+            break;
         }
-    });
-    receiver
+    }
 }
 
 #[cfg(test)]
