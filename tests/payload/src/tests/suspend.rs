@@ -1,9 +1,12 @@
 //! CPU_SUSPEND to power-down, where the machine offers it: the row 'idle that loses context', and bug 10 of other
 //! dispatchers, a PE that came back unmasked.
 
+use super::bound::{LEVEL, lowering};
 use super::{Env, tests};
 use crate::arch::{self, Code};
 use crate::check::{Outcome, check, equal, fail, wait};
+use crate::event::{self, PRIVATE, bind};
+use crate::line::{self, Line};
 use crate::machine::Machine;
 use crate::pe::{Finish, Job, Pe};
 use crate::{gic, psci, sdei};
@@ -15,6 +18,7 @@ tests! { "suspend":
     2 bug_10_masked_after_power_down,
     2 idle_that_loses_context,
     2 signal_while_powered_down,
+    2 bound_event_over_power_down,
 }
 
 fn complete(_: &'static Pe) -> Finish {
@@ -193,4 +197,48 @@ fn signal_while_powered_down(env: &'static Env) -> Outcome {
         pe.run(TAKE_INTERRUPT, 0)?;
     }
     Ok(())
+}
+
+/// A bound interrupt's event stays registered and EL3's over a power-down, and what comes meanwhile wakes the PE
+/// and waits until it unmasks.
+fn bound_event_over_power_down(env: &'static Env) -> Outcome {
+    if env.machine.power_down.is_none() {
+        return Ok(());
+    }
+    equal("BIND", bind(Line::Virtual.intid()), PRIVATE as i64)?;
+    let pe = env.other(0)?;
+    for round in 0..5 {
+        let register: Job = |_, _| {
+            if sdei::status(PRIVATE) == 0 {
+                line::set(Line::Virtual.intid(), LEVEL);
+                event::listen(PRIVATE, lowering(Line::Virtual))?;
+            }
+            sdei::pe_mask();
+            Line::Virtual.raise_after(100_000);
+            Ok(())
+        };
+        // The timer wakes it; the SGI does if that came before it slept.
+        suspend(pe, register, by_interrupt)?;
+        equal("entries while masked", pe.handling.count(), round)?;
+        pe.run(TAKE_INTERRUPT, 0)?;
+        pe.run(
+            |pe, round| {
+                let state = sdei::REGISTERED | sdei::ENABLED;
+                equal("STATUS", sdei::status(PRIVATE), state)?;
+                equal("PE_MASK", sdei::pe_mask(), 0)?;
+                line::out_of_reach(Line::Virtual.intid())?;
+                equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
+                wait("the event that waited", || pe.handling.count() > round)?;
+                equal("entries of the handler", pe.handling.count(), round + 1)
+            },
+            round,
+        )?;
+    }
+    pe.run(
+        |_, _| {
+            equal("UNREGISTER", sdei::unregister(PRIVATE), 0)?;
+            line::usable(Line::Virtual)
+        },
+        0,
+    )
 }
