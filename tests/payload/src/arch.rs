@@ -17,6 +17,10 @@ read_write_sysreg!(pstate_tco: s3_3_c4_c2_7, u64, safe_read);
 /// The address at which the alias of RAM that EL0 may read and execute begins, less RAM's own.
 pub const EL0_ALIAS: u64 = 32 << 30;
 
+/// The same of an alias of RAM's first GiB that AArch32 can address. It hides RAM of a machine that has more than
+/// two, which no test needs.
+pub const AARCH32_ALIAS: u64 = 2 << 30;
+
 /// The flat map of every PE: one table of 1 GiB blocks, valid in the EL1&0, EL2&0 and EL2 regimes. RAM is not
 /// UXN for EL0's sake, since that bit is XN in the EL2 regime.
 #[repr(C, align(4096))]
@@ -46,6 +50,7 @@ const fn page_table() -> PageTable {
         }
         gib += 1;
     }
+    table[3] = 1 << 30 | RAM_EL0.bits() as u64;
     // Where QEMU puts the redistributors of PEs 123 and up.
     table[256] = 256 << 30 | DEVICE.bits() as u64;
     PageTable(table)
@@ -124,6 +129,8 @@ pub struct Registers {
 pub const EC_UNKNOWN: u64 = 0;
 /// Exception class of SVC from AArch64.
 pub const EC_SVC: u64 = 0x15;
+/// Exception class of SVC in AArch32.
+pub const EC_SVC_AARCH32: u64 = 0x11;
 /// Exception class of HVC from AArch64.
 pub const EC_HVC: u64 = 0x16;
 /// Exception class of a trapped MSR, MRS or system instruction.

@@ -1,5 +1,6 @@
 //! The tests, and how they are run.
 
+mod aarch32;
 mod bound;
 mod bugs;
 mod calls;
@@ -130,6 +131,7 @@ const AREAS: &[&[Test]] = &[
     explicit::TESTS,
     edges::TESTS,
     clients::TESTS,
+    aarch32::TESTS,
 ];
 
 /// Runs the tests that the command line asks for.
