@@ -133,7 +133,7 @@ fn to_standby(env: &'static Env) -> Outcome {
 }
 
 fn to_caller_of_el3(env: &'static Env) -> Outcome {
-    signal_busy(env, 10 * ROUNDS, |pe, _| {
+    signal_busy(env, 5 * ROUNDS, |pe, _| {
         let version = sdei::call1(sdei::Function::Version, 0);
         while !told_to_leave(pe) {
             equal(
@@ -392,7 +392,7 @@ fn stores_are_visible(env: &'static Env) -> Outcome {
         },
         0,
     )?;
-    for round in 1..=10 * ROUNDS {
+    for round in 1..=5 * ROUNDS {
         pe.words[0].store(round, Relaxed);
         equal("SIGNAL", sdei::signal(pe.mpidr()), 0)?;
         pe.await_count(round)?;
