@@ -137,6 +137,8 @@ fn unit(filter: Option<&str>) -> Result<Tally> {
     let mut child = rust_target::cargo()
         .args(["test", "--no-fail-fast"])
         .args(filter)
+        // Some search large state spaces.
+        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "2")
         .current_dir(project::root())
         .stdout(Stdio::piped())
         .spawn()
@@ -197,8 +199,14 @@ fn run_payload(options: &Options) -> Result<Tally> {
     let qemus = qemus(options)?;
     let append = options.payload_append.as_str();
     let (firmware, program) = (firmware.as_path(), program.as_path());
-    let mut jobs = Vec::new();
+    let mut in_turn = Vec::new();
+    let mut at_once = Vec::new();
     for run in &runs {
+        let jobs = if run.in_turn {
+            &mut in_turn
+        } else {
+            &mut at_once
+        };
         for (qemu, name) in for_each_qemu(&qemus, &run.name, run.old_qemu) {
             let machine = run.machine(&qemu, firmware, program, append);
             jobs.push(Job {
@@ -219,7 +227,10 @@ fn run_payload(options: &Options) -> Result<Tally> {
             });
         }
     }
-    Ok(run_jobs(&jobs, options.jobs))
+    let mut tally = run_jobs(&in_turn, options.jobs);
+    // PEs that wait for each other need all of the host's cores.
+    tally += run_jobs(&at_once, 1);
+    Ok(tally)
 }
 
 fn run_linux(options: &Options) -> Result<Tally> {

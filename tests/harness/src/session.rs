@@ -15,7 +15,7 @@ use crate::machine::{Consoles, Machine};
 
 /// How long a machine may print nothing at all: only a hang takes as long, also
 /// on a host that is ten times slower than usual.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_secs(600);
 
 /// How long a run may take as a whole, so that one that prints for ever ends too.
 const WHOLE: Duration = Duration::from_secs(1800);
