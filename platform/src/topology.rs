@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn clusters_of_sixteen() {
-        let mpidrs: Vec<u64> = (0..512).map(|n| (n / 16) << 8 | n % 16).collect();
+        let mpidrs: Vec<u64> = (0..512).map(|n| ((n / 16) << 8) | (n % 16)).collect();
         let topology = filled::<512, 1024>(&mpidrs);
         assert_eq!(topology.count(), 512);
         for (index, mpidr) in mpidrs.iter().enumerate() {
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn cores_in_aff1_and_clusters_in_aff2() {
-        let mpidrs: Vec<u64> = (0..8).map(|n| (n / 4) << 16 | (n % 4) << 8).collect();
+        let mpidrs: Vec<u64> = (0..8).map(|n| ((n / 4) << 16) | ((n % 4) << 8)).collect();
         let topology = filled::<8, 16>(&mpidrs);
         for (index, mpidr) in mpidrs.iter().enumerate() {
             assert_eq!(topology.index(*mpidr), Some(index));
