@@ -81,7 +81,7 @@ const NORMAL: El23Attributes =
 const XN: El23Attributes = El23Attributes::XN;
 const READ_ONLY: El23Attributes = El23Attributes::READ_ONLY;
 
-/// In every descriptor that maps something. Bit 6 (AP[1]) is RES1 at EL3.
+/// In every descriptor that maps something. Bit 6 (`AP[1]`) is RES1 at EL3.
 const MAPPED: El23Attributes = El23Attributes::VALID
     .union(El23Attributes::ACCESSED)
     .union(El23Attributes::USER_RES1);

@@ -21,7 +21,7 @@ const EC_SMC64: u8 = 0x17;
 /// An ESR with EC 0 (unknown reason) for a 32-bit instruction.
 const ESR_UNDEFINED: u64 = 1 << 25;
 
-/// SPSR.M[4]: AArch32.
+/// `SPSR.M[4]`: AArch32.
 const AARCH32: u64 = 1 << 4;
 
 /// Serves a synchronous exception from below EL3 that is no `SMC #0` from AArch64.

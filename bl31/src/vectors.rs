@@ -1,7 +1,7 @@
 //! The exception vectors of EL3.
 //!
 //! From below EL3 an SMC or an FIQ comes with SP_EL3 at the PE's
-//! [`PeData`](crate::pe::PeData), the frame first: store, call, load, return.
+//! [`PeData`], the frame first: store, call, load, return.
 //! Anything else from below goes to [`trap`](crate::trap), anything from EL3
 //! itself is a bug and goes to [`crash`](crate::crash).
 

@@ -1,6 +1,6 @@
 //! The boards that the EL3 image runs on.
 //!
-//! [`Platform`] is all that the image knows of a board; [`board`] is the one
+//! `Platform` is all that the image knows of a board; `board` is the one
 //! it is built for. What boards have in common, from the GIC to the device
 //! tree's additions, stands beside them.
 
