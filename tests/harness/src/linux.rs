@@ -386,6 +386,7 @@ fn nmi() -> Vec<Test> {
             using(test)
                 .expect("psci_checker: PSCI checker started using")
                 .expect("psci_checker: Hotplug tests passed OK")
+                .expect("psci_checker: Suspend tests passed OK")
                 .expect("bl31-test: ran on")
                 .power_off(),
         );
