@@ -1,0 +1,287 @@
+use super::*;
+
+/// Builds a tree by the writer itself; `rewrite` must carry it over.
+fn tree(build: impl FnOnce(&mut Tree)) -> Vec<u8> {
+    let mut tree = Tree::default();
+    tree.begin("");
+    build(&mut tree);
+    tree.end();
+    tree.finish()
+}
+
+/// A device tree in the making, written without the code under test.
+#[derive(Default)]
+struct Tree {
+    structure: Vec<u8>,
+    strings: Vec<u8>,
+}
+
+impl Tree {
+    fn word(&mut self, value: u32) {
+        self.structure.extend(value.to_be_bytes());
+    }
+
+    fn pad(&mut self) {
+        self.structure
+            .resize(self.structure.len().next_multiple_of(4), 0);
+    }
+
+    fn begin(&mut self, name: &str) {
+        self.word(1);
+        self.structure.extend(name.as_bytes());
+        self.structure.push(0);
+        self.pad();
+    }
+
+    fn property(&mut self, name: &str, value: &[u8]) {
+        self.word(3);
+        self.word(value.len() as u32);
+        self.word(self.strings.len() as u32);
+        self.strings.extend(name.as_bytes());
+        self.strings.push(0);
+        self.structure.extend(value);
+        self.pad();
+    }
+
+    fn end(&mut self) {
+        self.word(2);
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        self.word(9);
+        let structure = 40 + 32;
+        let strings = structure + self.structure.len();
+        let total = strings + self.strings.len();
+        let mut out = Vec::new();
+        for field in [
+            0xd00d_feed,
+            total,
+            structure,
+            strings,
+            40,
+            17,
+            16,
+            7,
+            self.strings.len(),
+            self.structure.len(),
+        ] {
+            out.extend((field as u32).to_be_bytes());
+        }
+        // One memory reservation, and the end of them.
+        out.extend(0x1000_u64.to_be_bytes());
+        out.extend(0x2000_u64.to_be_bytes());
+        out.extend([0; 16]);
+        out.extend(self.structure);
+        out.extend(self.strings);
+        out
+    }
+}
+
+fn machine() -> Vec<u8> {
+    tree(|tree| {
+        tree.property("model", b"a machine\0");
+        tree.begin("soc");
+        tree.property("odd", b"abc");
+        tree.begin("device");
+        tree.property("reg", &[1, 2, 3, 4]);
+        tree.end();
+        tree.end();
+        tree.begin("cpus");
+        tree.begin("cpu@0");
+        tree.property("device_type", b"cpu\0");
+        tree.property("enable-method", b"spin-table\0");
+        tree.begin("cache");
+        tree.end();
+        tree.end();
+        tree.begin("cpu-map");
+        tree.end();
+        tree.end();
+        tree.begin("psci");
+        tree.property("method", b"hvc\0");
+        tree.end();
+        tree.begin("chosen");
+        tree.property("bootargs", b"old\0");
+        tree.property("linux,initrd-start", &[9; 8]);
+        tree.property("rng-seed", &[5; 8]);
+        tree.begin("module");
+        tree.end();
+        tree.end();
+        tree.begin("firmware");
+        tree.begin("scmi");
+        tree.end();
+        tree.begin("sdei");
+        tree.property("method", b"hvc\0");
+        tree.end();
+        tree.end();
+        tree.begin("last");
+        tree.property("status", b"okay\0");
+        tree.end();
+    })
+}
+
+fn rewritten(source: &[u8], additions: &Additions<'_>) -> Vec<u8> {
+    let mut out = vec![0xaa; 4096];
+    let size = rewrite(Fdt::new(source).unwrap(), additions, &mut out).unwrap();
+    out.truncate(size);
+    out
+}
+
+#[track_caller]
+fn check(tree: &[u8], path: &str, property: &str, value: &[u8]) {
+    let fdt = Fdt::new(tree).unwrap();
+    let node = fdt.find_node(path).unwrap();
+    let all: Vec<_> = node
+        .properties()
+        .filter(|p| p.name() == property)
+        .map(|p| p.value().to_vec())
+        .collect();
+    assert_eq!(all, [value], "{path} {property}");
+}
+
+#[test]
+fn what_the_firmware_offers_is_added() {
+    let out = rewritten(&machine(), &Additions::default());
+    check(&out, "/psci", "method", b"smc\0");
+    check(&out, "/psci", "compatible", b"arm,psci-1.0\0arm,psci-0.2\0");
+    check(&out, "/firmware/sdei", "method", b"smc\0");
+    check(&out, "/firmware/sdei", "compatible", b"arm,sdei-1.0\0");
+    check(&out, "/cpus/cpu@0", "enable-method", b"psci\0");
+}
+
+#[test]
+fn everything_else_stays() {
+    let source = machine();
+    let out = rewritten(&source, &Additions::default());
+    check(&out, "/", "model", b"a machine\0");
+    check(&out, "/soc", "odd", b"abc");
+    check(&out, "/soc/device", "reg", &[1, 2, 3, 4]);
+    check(&out, "/chosen", "bootargs", b"old\0");
+    check(&out, "/chosen", "rng-seed", &[5; 8]);
+    check(&out, "/last", "status", b"okay\0");
+    let fdt = Fdt::new(&out).unwrap();
+    for path in [
+        "/cpus/cpu@0/cache",
+        "/cpus/cpu-map",
+        "/chosen/module",
+        "/firmware/scmi",
+    ] {
+        assert!(fdt.find_node(path).is_some(), "{path}");
+    }
+    let names: Vec<_> = fdt
+        .root()
+        .children()
+        .map(|node| node.name().to_owned())
+        .collect();
+    assert_eq!(names, ["soc", "cpus", "last", "chosen", "firmware", "psci"]);
+    assert!(
+        fdt.find_node("/cpus/cpu-map")
+            .unwrap()
+            .property("enable-method")
+            .is_none()
+    );
+    assert_eq!(fdt.boot_cpuid_phys(), 7);
+    let reserved: Vec<_> = fdt
+        .memory_reservations()
+        .map(|one| (one.address(), one.size()))
+        .collect();
+    assert_eq!(reserved, [(0x1000, 0x2000)]);
+}
+
+#[test]
+fn the_kernels_part_is_replaced() {
+    let out = rewritten(
+        &machine(),
+        &Additions {
+            bootargs: Some("console=ttyAMA0\0ignored"),
+            initrd: Some((0x4400_0000, 0x4500_0001)),
+            ..Additions::default()
+        },
+    );
+    check(&out, "/chosen", "bootargs", b"console=ttyAMA0\0");
+    check(
+        &out,
+        "/chosen",
+        "linux,initrd-start",
+        &0x4400_0000_u64.to_be_bytes(),
+    );
+    check(
+        &out,
+        "/chosen",
+        "linux,initrd-end",
+        &0x4500_0001_u64.to_be_bytes(),
+    );
+    // What pointed at another initramfs is gone in any case.
+    let none = rewritten(&machine(), &Additions::default());
+    let fdt = Fdt::new(&none).unwrap();
+    let chosen = fdt.find_node("/chosen").unwrap();
+    assert!(chosen.property("linux,initrd-start").is_none());
+}
+
+#[test]
+fn every_cpu_gets_the_idle_states() {
+    let state = |name, power_state| IdleState {
+        name,
+        power_state,
+        entry_latency_us: 1,
+        exit_latency_us: 2,
+        min_residency_us: 3,
+    };
+    let additions = Additions {
+        idle_states: &[state("standby", 1), state("down", 0x4000_0002)],
+        ..Additions::default()
+    };
+    let out = rewritten(&machine(), &additions);
+    check(&out, "/cpus/idle-states", "entry-method", b"psci\0");
+    for (path, power_state, phandle) in [
+        ("/cpus/idle-states/standby", 1_u32, FIRST_IDLE_PHANDLE),
+        (
+            "/cpus/idle-states/down",
+            0x4000_0002,
+            FIRST_IDLE_PHANDLE + 1,
+        ),
+    ] {
+        check(&out, path, "compatible", b"arm,idle-state\0");
+        check(
+            &out,
+            path,
+            "arm,psci-suspend-param",
+            &power_state.to_be_bytes(),
+        );
+        check(&out, path, "min-residency-us", &[0, 0, 0, 3]);
+        check(&out, path, "phandle", &phandle.to_be_bytes());
+    }
+    let phandles = [FIRST_IDLE_PHANDLE, FIRST_IDLE_PHANDLE + 1].map(u32::to_be_bytes);
+    check(&out, "/cpus/cpu@0", "cpu-idle-states", &phandles.concat());
+    let fdt = Fdt::new(&out).unwrap();
+    assert!(fdt.find_node("/cpus/cpu-map").is_some());
+}
+
+#[test]
+fn a_tree_without_any_of_it() {
+    let out = rewritten(&tree(|_| {}), &Additions::default());
+    check(&out, "/firmware/sdei", "method", b"smc\0");
+    check(&out, "/psci", "method", b"smc\0");
+}
+
+#[test]
+fn a_tree_written_twice_stays_the_same() {
+    let once = rewritten(&machine(), &Additions::default());
+    let twice = rewritten(&once, &Additions::default());
+    let show = |tree: &[u8]| format!("{}", Fdt::new(tree).unwrap());
+    assert_eq!(show(&once), show(&twice));
+}
+
+#[test]
+fn every_size_too_small_is_refused() {
+    let source = machine();
+    let fdt = Fdt::new(&source).unwrap();
+    let full = rewritten(&source, &Additions::default()).len();
+    for size in 0..full {
+        let mut out = vec![0; size];
+        assert_eq!(
+            rewrite(fdt, &Additions::default(), &mut out),
+            Err(FdtError::NoSpace),
+            "{size}"
+        );
+    }
+}
