@@ -3,7 +3,7 @@
 use aarch64_cpu::registers::{Readable, SPSR_EL3};
 use arm_sysregs::el1::accessors::read_sctlr_el1;
 use arm_sysregs::el2::accessors::read_sctlr_el2;
-use psci::{Caller, ExecutionState, FunctionId, Outcome};
+use psci::{Caller, ExecutionState, FunctionId};
 
 use crate::pe::PeData;
 use crate::power;
@@ -61,7 +61,7 @@ pub fn smc_from_aarch32(pe: &mut PeData) {
         psci(pe, fid, ExecutionState::AArch32);
     } else {
         let answer = arch(fid, pe.frame.x[1] as u32);
-        pe.frame.x[0] = answer.unwrap_or(NOT_SUPPORTED as u32 as u64);
+        pe.frame.x[0] = answer.unwrap_or(not_supported(fid & !SMC64));
     }
 }
 
@@ -74,10 +74,8 @@ fn psci(pe: &mut PeData, fid: u32, state: ExecutionState) {
         big_endian: caller_is_big_endian(),
         in_handler,
     };
-    match PSCI.call(pe.index, caller, fid, &[x1, x2, x3]) {
-        Outcome::Return(answer) => pe.frame.x[0] = answer,
-        outcome => power::carry_out(pe, outcome),
-    }
+    let outcome = PSCI.call(pe.index, caller, fid, &[x1, x2, x3]);
+    power::carry_out(pe, outcome);
 }
 
 /// Whether the caller's data accesses are big-endian: SCTLR_ELx.EE of its EL.
