@@ -7,7 +7,14 @@ use crate::rust_target::{TARGET, cargo};
 use crate::{process, project, rust_target, setup};
 
 /// The crates that are built for the bare-metal target only.
-const BARE_METAL: [&str; 4] = ["--package", "bl31", "--package", "payload"];
+const BARE_METAL: [&str; 6] = [
+    "--package",
+    "bl31",
+    "--package",
+    "guest",
+    "--package",
+    "payload",
+];
 
 /// Options of `fmt`.
 #[derive(Args)]
