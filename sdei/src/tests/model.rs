@@ -34,6 +34,9 @@ struct System {
     resets: bool,
     /// Bind and release, too; else everything is bound from the start.
     binding: bool,
+    /// Register, enable, disable and unregister, too; else everything is registered and enabled
+    /// from the start, on PEs that are unmasked.
+    lifecycle: bool,
 }
 
 /// A state, and what a step on the way to it did wrong.
@@ -153,9 +156,11 @@ impl System {
         for &event in self.events {
             let is_shared = matches!(slot(event), Slot::Shared(_));
             let event = number(event);
-            call(n::REGISTER, [event, 0x1000, 0]);
-            for operation in [n::ENABLE, n::DISABLE, n::UNREGISTER] {
-                call(operation, [event, 0, 0]);
+            if self.lifecycle {
+                call(n::REGISTER, [event, 0x1000, 0]);
+                for operation in [n::ENABLE, n::DISABLE, n::UNREGISTER] {
+                    call(operation, [event, 0, 0]);
+                }
             }
             if is_shared {
                 call(n::ROUTING_SET, [event, 0, 0]);
@@ -306,6 +311,17 @@ impl Model for System {
                 machine.ok(0, n::BIND, &[intid.into()]);
             }
         }
+        if !self.lifecycle {
+            for pe in 0..self.pes {
+                for &event in self.events {
+                    if pe == 0 || matches!(slot(event), Slot::Private(_)) {
+                        machine.ok(pe, n::REGISTER, &[number(event), handler(event), 0, 0, 0]);
+                        machine.ok(pe, n::ENABLE, &[number(event)]);
+                    }
+                }
+                machine.ok(pe, n::UNMASK, &[]);
+            }
+        }
         normalize(&mut machine);
         vec![Checked {
             state: machine.state(),
@@ -430,6 +446,7 @@ fn event_0_and_a_critical_event_on_two_pes() {
         power: true,
         resets: true,
         binding: false,
+        lifecycle: true,
     }
     .explore();
 }
@@ -443,6 +460,7 @@ fn event_0_on_three_pes() {
         power: true,
         resets: false,
         binding: false,
+        lifecycle: true,
     }
     .explore();
 }
@@ -456,6 +474,7 @@ fn a_bound_private_event_and_event_0_on_two_pes() {
         power: true,
         resets: false,
         binding: false,
+        lifecycle: true,
     }
     .explore();
 }
@@ -469,6 +488,7 @@ fn a_bound_shared_event_on_three_pes() {
         power: true,
         resets: true,
         binding: false,
+        lifecycle: true,
     }
     .explore();
 }
@@ -482,6 +502,7 @@ fn explicit_shared_events_on_two_pes() {
         power: true,
         resets: true,
         binding: false,
+        lifecycle: true,
     }
     .explore();
 }
@@ -495,6 +516,7 @@ fn binding_and_releasing_on_two_pes() {
         power: true,
         resets: true,
         binding: true,
+        lifecycle: true,
     }
     .explore();
 }
@@ -508,6 +530,21 @@ fn everything_on_two_pes() {
         power: true,
         resets: true,
         binding: false,
+        lifecycle: true,
+    }
+    .explore();
+}
+
+#[test]
+fn everything_that_occurs_on_two_pes() {
+    System {
+        name: "all four once registered and enabled, 2 PEs",
+        pes: 2,
+        events: &[0, SLOT, SHARED_SLOT, PRIVATE_CRITICAL],
+        power: false,
+        resets: false,
+        binding: false,
+        lifecycle: false,
     }
     .explore();
 }
