@@ -1,4 +1,7 @@
-//! `demo`: a CPU that masks interrupts for ever, and event 0 reaching it.
+//! `demo`: a CPU that masks interrupts for ever, and event 0 reaching it; then a
+//! panic, and the crash dump that shows where that CPU was.
+
+use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -7,7 +10,7 @@ use harness::{Machine, Session};
 
 use crate::image::{self, Platform};
 use crate::qemu::{self, Choice};
-use crate::{initramfs, nmi_kernel, project};
+use crate::{initramfs, nmi_kernel, project, vmcore};
 
 /// Options of `demo`.
 #[derive(Args)]
@@ -35,14 +38,43 @@ pub fn run(options: &Options) -> Result<()> {
     machine.cpus = options.smp;
     machine.cpu.clone_from(&options.cpu);
     machine.kernel = Some(nmi_kernel::image()?);
-    machine.initrd = Some(initramfs::build()?);
-    machine.append = Some(command_line(NMI, Some("demo"), "panic=1"));
-    // The reset after the panic shall end the demo.
-    machine.extra = vec!["-no-reboot".into()];
-    show(&machine, options.smp).map_err(|failure| anyhow!("the demo went wrong: {failure}"))
+    machine.initrd = Some(initramfs::with_kernel()?);
+    machine.append = Some(command_line(NMI, Some("demo"), "nokaslr crashkernel=256M"));
+    // All of it goes into the dump.
+    machine.memory = "512M".into();
+    let disk = vmcore::disk("demo")?;
+    machine.disk = Some(disk.clone());
+    let program_counter =
+        show(&machine, options.smp).map_err(|failure| anyhow!("the demo went wrong: {failure}"))?;
+
+    heading("Result");
+    println!("CPU 1, spinning with interrupts masked, printed where it was: {program_counter}");
+    println!(
+        "The panic stopped all {} CPUs: it asked CPU 1 by SDEI.",
+        options.smp
+    );
+    conclude(&disk)
 }
 
-fn show(machine: &Machine, cpus: u32) -> Result<(), harness::Failure> {
+/// Says what is in the dump.
+fn conclude(disk: &Path) -> Result<()> {
+    println!(
+        "The capture kernel found SDEI in order, and saved {}:",
+        disk.display()
+    );
+    for cpu in vmcore::cpus(disk, &nmi_kernel::files()?.join("System.map"))? {
+        let masked = if cpu.masked {
+            ", interrupts masked"
+        } else {
+            ""
+        };
+        println!("    a CPU at {}{masked}", cpu.place);
+    }
+    Ok(())
+}
+
+/// Returns where the wedged CPU said that it was.
+fn show(machine: &Machine, cpus: u32) -> Result<String, harness::Failure> {
     heading(&format!(
         "Linux, with CONFIG_ARM_SDEI_NMI=y, boots on BL31 in {} with {cpus} CPUs",
         machine.qemu
@@ -80,13 +112,13 @@ fn show(machine: &Machine, cpus: u32) -> Result<(), harness::Failure> {
     session.expect("Kernel panic - not syncing")?;
     session.expect("SMP: stopping secondary CPUs")?;
     session.expect("SMP: retry stop with SDEI NMI for CPUs 1\\b")?;
-    session.expect("Rebooting in 1 seconds")?;
-    session.power_off()?;
+    session.expect("Starting crashdump kernel")?;
 
-    heading("Result");
-    println!("CPU 1, spinning with interrupts masked, printed where it was: {program_counter}");
-    println!("The panic stopped all {cpus} CPUs: it asked CPU 1 by SDEI, and had no complaint.");
-    Ok(())
+    heading("The capture kernel starts where CPU 0 was, and saves the memory of the one before");
+    session.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")?;
+    session.expect("bl31-test: vmcore saved")?;
+    session.power_off()?;
+    Ok(program_counter.to_owned())
 }
 
 /// A line of the kernel's log without its time.

@@ -114,6 +114,19 @@ pub fn build_payload() -> Result<PathBuf> {
     Ok(bin)
 }
 
+/// The programs of the crate `guest`.
+pub const GUEST: [&str; 2] = ["kexec", "kvm"];
+
+/// Builds the programs for the initramfs; returns the directory they are in.
+///
+/// # Errors
+///
+/// When cargo fails.
+pub fn build_guest() -> Result<PathBuf> {
+    let any = compile("guest", |_| {})?;
+    Ok(any.with_file_name(""))
+}
+
 fn compile(package: &str, change: impl FnOnce(&mut std::process::Command)) -> Result<PathBuf> {
     rust_target::ensure()?;
     let mut cargo = rust_target::cargo();

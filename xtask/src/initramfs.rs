@@ -1,4 +1,5 @@
-//! The initramfs: busybox and the scripts of `tests/linux`.
+//! The initramfs: busybox, the scripts of `tests/linux`, the programs of
+//! `tests/guest`.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cpio::newc::{Builder, trailer};
 
-use crate::{fetch, project};
+use crate::{fetch, image, nmi_kernel, project};
 
 const DIRECTORY: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
@@ -20,12 +21,29 @@ const CONSOLE: u32 = 0o020_600;
 ///
 /// When busybox cannot be had, or a file cannot be read or written.
 pub fn build() -> Result<PathBuf> {
+    pack("initramfs", &[])
+}
+
+/// Packs an initramfs that has the NMI kernel itself in it, to be started by
+/// kexec, and its module.
+///
+/// # Errors
+///
+/// As [`build`], and when the kernel cannot be built.
+pub fn with_kernel() -> Result<PathBuf> {
+    let kernel = nmi_kernel::files()?;
+    let kernel_files = ["Image", nmi_kernel::MODULE].map(|name| (name, kernel.join(name)));
+    pack("initramfs-kernel", &kernel_files)
+}
+
+fn pack(name: &str, kernel_files: &[(&str, PathBuf)]) -> Result<PathBuf> {
     let busybox = fetch::busybox()?;
+    let guest = image::build_guest()?;
     let sources = project::root().join("tests/linux");
     project::make_dir(&project::target())?;
-    let place = project::target().join("initramfs.cpio");
+    let place = project::target().join(format!("{name}.cpio"));
     // Another command may be reading the one that is there.
-    let partial = project::target().join(format!("initramfs.{}", std::process::id()));
+    let partial = project::target().join(format!("{name}.{}", std::process::id()));
     let file =
         File::create(&partial).with_context(|| format!("cannot write {}", partial.display()))?;
     let mut archive = Archive {
@@ -33,11 +51,18 @@ pub fn build() -> Result<PathBuf> {
         inode: 0,
     };
 
-    for directory in ["bin", "dev", "etc"] {
+    for directory in ["bin", "boot", "dev", "etc"] {
         archive.add(directory, DIRECTORY, &[])?;
     }
     archive.add("dev/console", CONSOLE, &[])?;
     archive.add("bin/busybox", PROGRAM, &read(&busybox)?)?;
+    for program in image::GUEST {
+        archive.add(
+            &format!("bin/{program}"),
+            PROGRAM,
+            &read(&guest.join(program))?,
+        )?;
+    }
     archive.add("init", PROGRAM, &read(&sources.join("init"))?)?;
     archive.add("etc/profile", TEXT, &read(&sources.join("profile"))?)?;
     for entry in
@@ -48,6 +73,9 @@ pub fn build() -> Result<PathBuf> {
             let name = path.file_name().context("a file without a name")?;
             archive.add(&name.to_string_lossy(), TEXT, &read(&path)?)?;
         }
+    }
+    for (name, path) in kernel_files {
+        archive.add(&format!("boot/{name}"), TEXT, &read(path)?)?;
     }
     let mut out = trailer(archive.out).context("cannot write the initramfs")?;
     out.flush().context("cannot write the initramfs")?;

@@ -17,6 +17,8 @@ mod rust_target;
 mod setup;
 mod symbolize;
 mod test;
+mod unit;
+mod vmcore;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

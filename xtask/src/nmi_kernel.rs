@@ -21,6 +21,9 @@ const CROSS: &str = if cfg!(target_arch = "aarch64") {
     "aarch64-linux-gnu-"
 };
 
+/// The module of `tests/linux/module`, built for this kernel.
+pub const MODULE: &str = "handler_end.ko";
+
 /// After how many lines of make's output progress is shown.
 const STRIDE: usize = 250;
 
@@ -28,18 +31,34 @@ const STRIDE: usize = 250;
 ///
 /// # Errors
 ///
-/// Says what is missing, or where the log of the build is.
+/// As [`files`].
 pub fn image() -> Result<PathBuf> {
-    let config = project::root().join("tests/linux/nmi.config");
-    let text =
-        fs::read_to_string(&config).with_context(|| format!("cannot read {}", config.display()))?;
+    Ok(files()?.join("Image"))
+}
+
+/// The directory with the kernel's `Image`, its `System.map` and `config`, and
+/// [`MODULE`]; builds them if they were not built yet.
+///
+/// # Errors
+///
+/// Says what is missing, or where the log of the build is.
+pub fn files() -> Result<PathBuf> {
+    let sources = project::root().join("tests/linux");
+    let config = sources.join("nmi.config");
+    let read = |path: &Path| {
+        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let text = read(&config)?;
     // A newer Rust may hash otherwise: then the kernel is built once more.
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
+    for name in ["Kbuild", "handler_end.c"] {
+        read(&sources.join("module").join(name))?.hash(&mut hasher);
+    }
     let hash = format!("{:016x}", hasher.finish());
 
     if let Some(built) = built(&hash)? {
-        return Ok(built.join("Image"));
+        return Ok(built);
     }
     let mut packages = vec![
         "bc",
@@ -59,15 +78,14 @@ pub fn image() -> Result<PathBuf> {
     let apt = Apt::open()?;
     let source = apt.find(&format!("linux-source-{NEWEST}"), "arm64", |_, _| true)?;
     let name = format!("kernel-nmi-{}-{compiler}-{hash}", source.version);
-    let place = project::cached(&name, |place| {
+    project::cached(&name, |place| {
         println!(
             "Building Linux {} with CONFIG_ARM_SDEI_NMI=y. This is done once, and takes 5 to 15 minutes",
             source.version
         );
         apt.unpack(&source, place)?;
         build(place, &config, &text)
-    })?;
-    Ok(place.join("Image"))
+    })
 }
 
 /// The directory of a kernel built before: of this configuration, by the compiler
@@ -144,18 +162,33 @@ fn build(place: &Path, config: &Path, wanted: &str) -> Result<()> {
     }
     println!("Compiling; the log is {}", log.display());
     let jobs = thread::available_parallelism().map_or(1, usize::from);
-    with_progress(make().arg(format!("-j{jobs}")).arg("Image"), &log)?;
+    let mut image = make();
+    // The modules, of which there are none, for the symbols that one may use.
+    image.arg(format!("-j{jobs}")).args(["Image", "modules"]);
+    with_progress(&mut image, &log)?;
+    let module = place.join("module");
+    project::make_dir(&module)?;
+    process::output(
+        make()
+            .arg(format!(
+                "M={}",
+                project::root().join("tests/linux/module").display()
+            ))
+            .arg(format!("MO={}", module.display()))
+            .arg("modules"),
+    )?;
 
     let keep = [
-        ("arch/arm64/boot/Image", "Image"),
-        ("System.map", "System.map"),
-        (".config", "config"),
+        (objects.join("arch/arm64/boot/Image"), "Image"),
+        (objects.join("System.map"), "System.map"),
+        (objects.join(".config"), "config"),
+        (module.join(MODULE), MODULE),
     ];
     for (from, to) in keep {
-        fs::rename(objects.join(from), place.join(to))
-            .with_context(|| format!("the kernel's build made no {from}"))?;
+        fs::rename(&from, place.join(to))
+            .with_context(|| format!("the kernel's build made no {}", from.display()))?;
     }
-    for directory in ["source", "objects", "usr"] {
+    for directory in ["source", "objects", "module", "usr"] {
         fs::remove_dir_all(place.join(directory)).context("cannot remove the kernel's source")?;
     }
     Ok(())

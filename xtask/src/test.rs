@@ -1,9 +1,9 @@
 //! `test`: on the host, from the bare-metal payload, and with Linux.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
+use std::fs;
 use std::path::Path;
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -16,7 +16,7 @@ use harness::{Failure, Qemu, Session, Tally, payload};
 
 use crate::image::{self, Platform};
 use crate::qemu::{self, Choice};
-use crate::{fetch, initramfs, project, rust_target, setup, symbolize};
+use crate::{fetch, initramfs, nmi_kernel, project, setup, symbolize, unit, vmcore};
 
 /// Options of `test`.
 #[derive(Args)]
@@ -35,6 +35,9 @@ pub struct Options {
     /// How many machines run at the same time
     #[arg(long, default_value_t = default_jobs())]
     jobs: usize,
+    /// The tests with Linux on many PEs too, which take many minutes each
+    #[arg(long)]
+    slow: bool,
     /// Command line of the payload, e.g. filter=psci
     #[arg(long, default_value = "")]
     payload_append: String,
@@ -88,7 +91,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     let mut tally = Tally::default();
     if wanted(Group::Unit) {
-        tally += unit(options.filter.as_deref())?;
+        tally += unit::run(options.filter.as_deref())?;
     }
     if wanted(Group::Payload) {
         tally += run_payload(options)?;
@@ -98,6 +101,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if tally == Tally::default() {
         bail!("no test is called so; `cargo xtask test --list` shows them");
+    }
+    if tally.skipped > 0 {
+        println!("{} skipped", tally.skipped);
+        tally.skipped = 0;
     }
     println!("{tally}");
     Ok(if tally.failed == 0 {
@@ -116,10 +123,8 @@ fn list(options: &Options, wanted: impl Fn(Group) -> bool) {
         }
     }
     if wanted(Group::Linux) {
-        for test in linux::tests() {
-            if matches(options, &test.name) {
-                println!("linux: {}", test.name);
-            }
+        for test in linux_tests(options) {
+            println!("linux: {}", test.name);
         }
     }
 }
@@ -129,35 +134,6 @@ fn matches(options: &Options, name: &str) -> bool {
         .filter
         .as_ref()
         .is_none_or(|filter| name.contains(filter.as_str()))
-}
-
-/// The tests of the libraries, by cargo, with their documentation's examples.
-fn unit(filter: Option<&str>) -> Result<Tally> {
-    println!("== unit: the libraries, on the host");
-    let mut child = rust_target::cargo()
-        .args(["test", "--no-fail-fast"])
-        .args(filter)
-        // Some search large state spaces.
-        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "2")
-        .current_dir(project::root())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo test")?;
-    let output = child.stdout.take().context("cargo test has no output")?;
-    let mut text = String::new();
-    for line in BufReader::new(output).lines() {
-        let line = line.context("cannot read cargo test's output")?;
-        println!("{line}");
-        text.push_str(&line);
-        text.push('\n');
-    }
-    let status = child.wait().context("cannot wait for cargo test")?;
-    let mut tally = Tally::of_cargo_test(&text);
-    if !status.success() && tally.failed == 0 {
-        println!("cargo test itself failed ({status})");
-        tally += Tally::FAILED;
-    }
-    Ok(tally)
 }
 
 /// The QEMUs to run on: the first for all, the second for the tests meant for it.
@@ -233,11 +209,17 @@ fn run_payload(options: &Options) -> Result<Tally> {
     Ok(tally)
 }
 
+fn linux_tests(options: &Options) -> Vec<linux::Test> {
+    let mut tests = linux::tests();
+    if options.slow {
+        tests.extend(linux::slow_tests());
+    }
+    tests.retain(|test| matches(options, &test.name));
+    tests
+}
+
 fn run_linux(options: &Options) -> Result<Tally> {
-    let tests: Vec<linux::Test> = linux::tests()
-        .into_iter()
-        .filter(|test| matches(options, &test.name))
-        .collect();
+    let tests = linux_tests(options);
     if tests.is_empty() {
         return Ok(Tally::default());
     }
@@ -254,18 +236,25 @@ fn run_linux(options: &Options) -> Result<Tally> {
             .map(|name| Ok((name.to_owned(), setup::kernel(name)?)))
             .collect::<Result<_>>()?,
         initramfs: initramfs::build()?,
+        initramfs_with_kernel: tests
+            .iter()
+            .any(|test| test.has_kernel)
+            .then(initramfs::with_kernel)
+            .transpose()?,
         u_boot: fetch::u_boot()?,
     };
     let qemus = qemus(options)?;
     let mut jobs = Vec::new();
     for test in &tests {
         for (qemu, name) in for_each_qemu(&qemus, &test.name, test.old_qemu) {
-            let machine = test.machine(&qemu, &files).map_err(anyhow::Error::msg)?;
+            let mut machine = test.machine(&qemu, &files).map_err(anyhow::Error::msg)?;
+            let disk = test.has_disk.then(|| vmcore::disk(&name)).transpose()?;
+            machine.disk.clone_from(&disk);
             jobs.push(Job {
                 name,
                 run: Box::new(move |name| {
                     let result = Session::start(&machine, name, &project::logs(), test.forbidden)
-                        .and_then(|session| steps(session, test, elf));
+                        .and_then(|session| steps(session, test, elf, disk.as_deref()));
                     match result {
                         Ok(()) => Outcome {
                             tally: Tally::PASSED,
@@ -280,8 +269,25 @@ fn run_linux(options: &Options) -> Result<Tally> {
     Ok(run_jobs(&jobs, options.jobs))
 }
 
+/// Whether a CPU of the kernel that crashed was in `function`, by the memory that
+/// is on `disk`.
+fn check_vmcore(disk: &Path, function: &str) -> Result<()> {
+    let cpus = vmcore::cpus(disk, &nmi_kernel::files()?.join("System.map"))?;
+    let is_there = |cpu: &vmcore::Cpu| cpu.place.split('+').next() == Some(function) && cpu.masked;
+    if !cpus.iter().any(is_there) {
+        bail!("no CPU in the vmcore was in {function} with interrupts masked: {cpus:?}");
+    }
+    // It is large, and was good.
+    fs::remove_file(disk).with_context(|| format!("cannot remove {}", disk.display()))
+}
+
 /// What a test does with its machine; `elf` is the image that runs on it.
-fn steps(mut session: Session, test: &linux::Test, elf: &Path) -> Result<(), Failure> {
+fn steps(
+    mut session: Session,
+    test: &linux::Test,
+    elf: &Path,
+    disk: Option<&Path>,
+) -> Result<(), Failure> {
     let crash = matches!(test.boot, Boot::Crash(_));
     if crash {
         session.expect_crash();
@@ -291,6 +297,10 @@ fn steps(mut session: Session, test: &linux::Test, elf: &Path) -> Result<(), Fai
             Step::Expect(pattern) => drop(session.expect(pattern)?),
             Step::Type(line) => session.type_line(line)?,
             Step::PowerOff => session.power_off()?,
+            Step::Vmcore(function) => disk
+                .context("the test has no disk")
+                .and_then(|disk| check_vmcore(disk, function))
+                .map_err(|error| session.failure(format!("{error:#}")))?,
         }
     }
     if crash {

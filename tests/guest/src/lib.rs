@@ -104,25 +104,48 @@ pub fn exit(status: usize) -> ! {
     }
 }
 
-/// Standard output.
-pub struct Output;
+/// A line for standard output. It is written as a whole, since each write to the
+/// kernel's log is a line of its own there.
+pub struct Line {
+    text: [u8; 200],
+    length: usize,
+}
 
-impl Write for Output {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let arguments = [1, text.as_ptr().addr(), text.len(), 0, 0, 0];
-        // SAFETY: the text is only read.
-        let written = unsafe { call("write", number::WRITE, arguments) };
-        written.map(drop).map_err(|_| fmt::Error)
+impl Line {
+    /// Formats a line, of which so much is kept as there is room for, and prints it.
+    pub fn print(arguments: fmt::Arguments<'_>) {
+        let mut line = Self {
+            text: [b'\n'; 200],
+            length: 0,
+        };
+        let _ = line.write_fmt(arguments);
+        // With the newline, which is there already.
+        let length = line.length + 1;
+        let arguments = [1, line.text.as_ptr().addr(), length, 0, 0, 0];
+        // SAFETY: the text is only read, and `write_str` leaves a byte of it free.
+        let _ = unsafe { call("write", number::WRITE, arguments) };
     }
 }
 
-/// Prints a line on standard output, in as few pieces as it takes.
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        // One byte stays for the newline.
+        let room = self.text.len() - 1 - self.length;
+        let text = text.as_bytes().get(..room).unwrap_or(text.as_bytes());
+        for (to, from) in self.text.iter_mut().skip(self.length).zip(text) {
+            *to = *from;
+        }
+        self.length += text.len();
+        Ok(())
+    }
+}
+
+/// Prints a line on standard output.
 #[macro_export]
 macro_rules! say {
-    ($($argument:tt)*) => {{
-        use core::fmt::Write as _;
-        let _ = writeln!($crate::Output, $($argument)*);
-    }};
+    ($($argument:tt)*) => {
+        $crate::Line::print(core::format_args!($($argument)*))
+    };
 }
 
 /// The program's arguments after its name.

@@ -1,6 +1,8 @@
 //! What unmodified software is run on the image: Linux, U-Boot, and what the
 //! image must refuse.
 
+mod power;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -58,6 +60,8 @@ pub struct Files {
     pub kernels: BTreeMap<String, PathBuf>,
     /// The initramfs with the test scripts.
     pub initramfs: PathBuf,
+    /// The same with [`NMI`] in it, for kexec; none where no test wants it.
+    pub initramfs_with_kernel: Option<PathBuf>,
     /// Debian's U-Boot for QEMU's arm64 machine.
     pub u_boot: PathBuf,
 }
@@ -104,6 +108,9 @@ pub enum Step {
     Type(&'static str),
     /// QEMU ends by itself, with status 0.
     PowerOff,
+    /// The disk has the memory of a kernel that crashed on it, and a CPU's PC is in
+    /// this function of [`NMI`].
+    Vmcore(&'static str),
 }
 
 /// One run of a machine.
@@ -129,6 +136,10 @@ pub struct Test {
     pub forbidden: &'static [&'static str],
     /// Further arguments of QEMU.
     pub extra: &'static [&'static str],
+    /// Whether the initramfs has the kernel in it.
+    pub has_kernel: bool,
+    /// Whether the machine has an empty disk.
+    pub has_disk: bool,
     /// Whether it is also run on the oldest QEMU there is.
     pub old_qemu: bool,
 }
@@ -146,6 +157,8 @@ impl Test {
             steps: Vec::new(),
             forbidden: FORBIDDEN,
             extra: &[],
+            has_kernel: false,
+            has_disk: false,
             old_qemu: false,
         }
     }
@@ -165,11 +178,16 @@ impl Test {
         self
     }
 
+    fn vmcore(mut self, function: &'static str) -> Self {
+        self.steps.push(Step::Vmcore(function));
+        self
+    }
+
     /// The machine of this test.
     ///
     /// # Errors
     ///
-    /// Names the kernel that is not among `files`.
+    /// Names the kernel or the initramfs that is not among `files`.
     pub fn machine(&self, qemu: &Qemu, files: &Files) -> Result<Machine, String> {
         let mut machine = Machine::new(qemu, &files.firmware);
         machine.cpu = self.cpu.into();
@@ -189,7 +207,15 @@ impl Test {
                     .get(*kernel)
                     .ok_or_else(|| format!("there is no kernel {kernel}"))?;
                 machine.kernel = Some(image.clone());
-                machine.initrd = Some(files.initramfs.clone());
+                let initramfs = if self.has_kernel {
+                    files
+                        .initramfs_with_kernel
+                        .as_ref()
+                        .ok_or("there is no initramfs with a kernel in it")?
+                } else {
+                    &files.initramfs
+                };
+                machine.initrd = Some(initramfs.clone());
                 machine.append = Some(command_line(kernel, *script, append));
             }
             Boot::UBoot => {
@@ -233,6 +259,11 @@ fn detected(test: Test) -> Test {
         .expect(r"psci: PSCIv1\.\d detected in firmware")
         .expect(format!("smp: Brought up 1 node, {cpus} CPU"));
     test.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
+}
+
+/// The same of the kernel with SDEI's NMI.
+fn using_nmi(test: Test) -> Test {
+    detected(test).expect("sdei_nmi: using SDEI cross-CPU NMI")
 }
 
 fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut Test)) -> Test {
@@ -295,8 +326,14 @@ pub fn tests() -> Vec<Test> {
     }
     tests.extend(stock());
     tests.extend(nmi());
+    tests.extend(power::tests());
     tests.extend(others());
     tests
+}
+
+/// Tests that take many minutes each, and are run only when asked for by name.
+pub fn slow_tests() -> Vec<Test> {
+    power::slow()
 }
 
 /// Hotplug, reboot and a shell, on a stock kernel.
@@ -341,7 +378,6 @@ fn stock() -> Vec<Test> {
 /// The kernel that reaches wedged CPUs through event 0.
 fn nmi() -> Vec<Test> {
     let mut tests = Vec::new();
-    let using = |test| detected(test).expect("sdei_nmi: using SDEI cross-CPU NMI");
     for (cpus, el2) in [(4, true), (8, true), (4, false)] {
         let where_ = if el2 { "" } else { " without EL2" };
         let name = format!("NMI: backtrace of a wedged CPU, {cpus} CPUs{where_}");
@@ -350,7 +386,7 @@ fn nmi() -> Vec<Test> {
         test.forbidden = FORBIDDEN_WEDGED;
         test.old_qemu = cpus == 4 && el2;
         tests.push(
-            using(test)
+            using_nmi(test)
                 .expect("bl31-test: wedged")
                 .expect("NMI backtrace for cpu 1\\b")
                 .expect(r"pstate: \w+ \(.*daIF|pstate: \w+ \(.*DAIF")
@@ -365,7 +401,7 @@ fn nmi() -> Vec<Test> {
         test.forbidden = FORBIDDEN_WEDGED;
         test.extra = &["-no-reboot"];
         tests.push(
-            using(test)
+            using_nmi(test)
                 .expect("bl31-test: panicking")
                 .expect("Kernel panic - not syncing: sysrq triggered crash")
                 .expect("SMP: stopping secondary CPUs")
@@ -383,7 +419,7 @@ fn nmi() -> Vec<Test> {
         let mut test = Test::new(format!("PSCI checker, {cpus} CPUs"), boot);
         test.cpus = cpus;
         tests.push(
-            using(test)
+            using_nmi(test)
                 .expect("psci_checker: PSCI checker started using")
                 .expect("psci_checker: Hotplug tests passed OK")
                 .expect("psci_checker: Suspend tests passed OK")
@@ -393,7 +429,11 @@ fn nmi() -> Vec<Test> {
     }
     let mut hotplug = scripted("NMI: hotplug, 4 CPUs", NMI, "hotplug", 4);
     hotplug.forbidden = FORBIDDEN;
-    tests.push(using(hotplug).expect("bl31-test: round 20$").power_off());
+    tests.push(
+        using_nmi(hotplug)
+            .expect("bl31-test: round 20$")
+            .power_off(),
+    );
     tests
 }
 

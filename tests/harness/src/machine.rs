@@ -90,6 +90,8 @@ pub struct Machine {
     pub append: Option<String>,
     /// An image that is in RAM from the start, and its address.
     pub preload: Option<(PathBuf, u64)>,
+    /// A file that is a disk of virtio.
+    pub disk: Option<PathBuf>,
     /// Entries of fw_cfg for the firmware: name below `opt/bl31/`, and value.
     pub options: Vec<(String, String)>,
     /// Further arguments of QEMU.
@@ -112,6 +114,7 @@ impl Machine {
             initrd: None,
             append: None,
             preload: None,
+            disk: None,
             options: Vec::new(),
             extra: Vec::new(),
         }
@@ -156,6 +159,11 @@ impl Machine {
                     image.display()
                 ),
             );
+        }
+        if let Some(disk) = &self.disk {
+            let file = disk.display();
+            push("-drive", format!("file={file},format=raw,if=none,id=disk"));
+            push("-device", "virtio-blk-device,drive=disk".into());
         }
         for (name, value) in &self.options {
             push("-fw_cfg", format!("name=opt/bl31/{name},string={value}"));

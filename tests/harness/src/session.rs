@@ -54,6 +54,11 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What the files of a run are called, before their extensions.
+pub fn file_stem(name: &str) -> String {
+    name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-")
+}
+
 /// A running QEMU. Dropping it ends QEMU.
 #[derive(Debug)]
 pub struct Session {
@@ -92,7 +97,7 @@ impl Session {
         logs: &Path,
         forbidden: &[&str],
     ) -> Result<Self, Failure> {
-        let stem = name.replace(|c: char| !c.is_ascii_alphanumeric() && c != '.', "-");
+        let stem = file_stem(name);
         let log_path = logs.join(format!("{stem}.log"));
         let secure = logs.join(format!("{stem}.secure.log"));
         let consoles = Consoles::Streams(&secure);
@@ -284,7 +289,11 @@ impl Session {
         let since = Instant::now();
         loop {
             match self.output.recv_timeout(POLL) {
-                Ok(bytes) => {
+                Ok(mut bytes) => {
+                    // All that there is at once: each piece is followed by a search.
+                    while let Ok(more) = self.output.try_recv() {
+                        bytes.extend(more);
+                    }
                     self.take(&bytes)?;
                     return Ok(true);
                 }

@@ -29,6 +29,12 @@ impl Tally {
         failed: 1,
         skipped: 0,
     };
+    /// One test that was not run.
+    pub const SKIPPED: Self = Self {
+        passed: 0,
+        failed: 0,
+        skipped: 1,
+    };
 
     /// Adds up the `test result:` lines of cargo's test runner in `output`.
     pub fn of_cargo_test(output: &str) -> Self {

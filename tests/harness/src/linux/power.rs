@@ -1,0 +1,269 @@
+//! What Linux does with power, and with its own death: suspend, hotplug under
+//! event 0, reboot, kexec, kdump; and with a guest of its own.
+
+use super::{Boot, FORBIDDEN_WEDGED, NEWEST, NMI, Test, detected, scripted, using_nmi};
+
+/// Lines that no healthy run shows in which backtraces are asked for.
+const FORBIDDEN_BACKTRACES: &[&str] = &[
+    r"BUG:",
+    r"WARNING:",
+    r"Oops",
+    r"Kernel panic",
+    r"soft lockup",
+    r"hard LOCKUP",
+    r"rcu.*detected stalls",
+    r"CPU\d+: failed to (come online|boot)",
+    r"sdei: .*([Ff]ail|[Nn]ot supported)",
+    r"psci: failed",
+    r"undefined instruction",
+    r"bl31-test: FAILED",
+    r"bl31: cannot boot",
+    r"bl31: EL3 crash",
+];
+
+/// Runs under `-icount`, on one thread: time is counted in instructions, and the many
+/// PEs of a machine on a few processors of the host don't spin.
+const IN_TURN: &[&str] = &["-icount", "shift=1,sleep=off"];
+
+/// Where LKDTM spins with interrupts masked.
+const WEDGED: &str = "lkdtm_HARDLOCKUP";
+
+/// All of these tests.
+pub(super) fn tests() -> Vec<Test> {
+    let mut tests = vec![
+        suspend(4, true),
+        suspend(8, false),
+        storm(),
+        reboot_modes(),
+        guest(),
+        kexec(),
+    ];
+    tests.extend(kdump());
+    tests.push(wide(8, "", &[]));
+    tests.push(wide(8, "bl31.how=at-once", &[]));
+    tests
+}
+
+/// The tests that take many minutes: on more PEs than the host will ever have.
+pub(super) fn slow() -> Vec<Test> {
+    let boot = Boot::Linux {
+        kernel: NEWEST,
+        script: Some("boot"),
+        append: "",
+    };
+    let mut boots = Test::new("slow: boot 7.3, 128 CPUs", boot);
+    boots.cpus = 128;
+    boots.extra = IN_TURN;
+    vec![
+        detected(boots)
+            .expect("bl31-test: ran on 128 CPUs")
+            .expect("reboot: Power down")
+            .power_off(),
+        wide(72, "", IN_TURN),
+        wide(72, "bl31.how=at-once", IN_TURN),
+    ]
+}
+
+fn suspend(cpus: u32, el2: bool) -> Test {
+    let where_ = if el2 { "" } else { " without EL2" };
+    let name = format!("NMI: suspend to RAM and to idle, {cpus} CPUs{where_}");
+    let mut test = scripted(&name, NMI, "suspend", cpus);
+    test.el2 = el2;
+    test.forbidden = FORBIDDEN_BACKTRACES;
+    let test = using_nmi(test)
+        .expect("PM: suspend entry \\(deep\\)")
+        .expect("bl31-test: mem 10$")
+        .expect("PM: suspend entry \\(s2idle\\)")
+        .expect("bl31-test: freeze 10$");
+    test.expect("bl31-test: backtraces done")
+        .expect("reboot: Power down")
+        .power_off()
+}
+
+fn storm() -> Test {
+    let mut test = scripted("NMI: hotplug storm under event 0", NMI, "storm", 8);
+    test.forbidden = FORBIDDEN_BACKTRACES;
+    // The kernel's watchdogs run on the host's clock otherwise.
+    test.extra = IN_TURN;
+    using_nmi(test)
+        .expect("NMI backtrace for cpu [1-7]\\b")
+        .expect("bl31-test: storm over")
+        .expect("bl31-test: backtraces done")
+        .expect("reboot: Power down")
+        .power_off()
+}
+
+/// Resets the machine in each mode that the kernel offers.
+fn reboot_modes() -> Test {
+    let boot = Boot::Linux {
+        kernel: NEWEST,
+        script: None,
+        append: "",
+    };
+    let mut test = detected(Test::new("reboot in each mode", boot));
+    for line in [
+        "echo cold > /sys/kernel/reboot/mode; reboot -f",
+        "echo warm > /sys/kernel/reboot/mode; reboot -f",
+        "echo soft > /sys/kernel/reboot/mode; reboot -f",
+        "echo hard > /sys/kernel/reboot/mode; reboot -f",
+        "echo gpio > /sys/kernel/reboot/mode; reboot -f",
+        "echo b > /proc/sysrq-trigger",
+    ] {
+        test = detected(test.expect("^bl31:.*# ").types(line));
+    }
+    test.expect("^bl31:.*# ")
+        .types("poweroff -f")
+        .expect("reboot: Power down")
+        .power_off()
+}
+
+fn guest() -> Test {
+    let mut test = scripted("NMI: a guest that event 0 interrupts", NMI, "kvm", 4);
+    test.forbidden = FORBIDDEN_BACKTRACES;
+    using_nmi(test)
+        .expect("kvm: the guest runs")
+        .expect("NMI backtrace for cpu 1\\b")
+        // The guest's own, by its address there.
+        .expect(r"pc : 0x800000[0-9a-f]{2}$")
+        .expect("kvm: \\d+ rounds, the guest's registers are intact")
+        .expect("bl31-test: guest done")
+        .power_off()
+}
+
+fn kexec() -> Test {
+    let boot = Boot::Linux {
+        kernel: NMI,
+        script: Some("kexec"),
+        // A kernel that uses LPIs leaves them on, and the second kernel after it
+        // takes its own memory for their tables: Linux has this against it.
+        append: "irqchip.gicv3_nolpi=1",
+    };
+    let mut test = Test::new("NMI: kexec, 10 in a row", boot);
+    test.forbidden = FORBIDDEN_BACKTRACES;
+    test.has_kernel = true;
+    let mut test = using_nmi(test).expect("bl31-test: kernel 0 works");
+    for kernel in 1..=10 {
+        test = test
+            .expect("kexec_core: Starting new kernel")
+            .expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
+            .expect(format!("bl31-test: kernel {kernel} works"));
+    }
+    test.expect("reboot: Power down").power_off()
+}
+
+/// One way in which a kernel with a wedged CPU dies.
+struct Kdump {
+    /// What is special about it.
+    name: &'static str,
+    /// For the kernel's command line.
+    append: &'static str,
+    /// What the console says of the panic.
+    panic: &'static str,
+    /// How the other CPUs are stopped.
+    stopped: &'static str,
+    /// How many of 4 CPUs the capture kernel brings up.
+    up: u32,
+    /// The function that the dump shows a CPU in.
+    function: &'static str,
+}
+
+const BY_SDEI: &str = "SMP: retry stop with SDEI NMI for CPUs 1$";
+
+/// On another CPU, with the four ends of the wedged CPU's handler; by the watchdog;
+/// and from inside the handler.
+const KDUMPS: [Kdump; 6] = [
+    Kdump {
+        name: "handler parked",
+        append: "nokaslr crashkernel=256M",
+        panic: "sysrq triggered crash",
+        stopped: BY_SDEI,
+        up: 3,
+        function: WEDGED,
+    },
+    Kdump {
+        name: "CPU_OFF in the handler",
+        append: "nokaslr crashkernel=256M bl31.how=off",
+        panic: "sysrq triggered crash",
+        stopped: BY_SDEI,
+        up: 4,
+        function: WEDGED,
+    },
+    Kdump {
+        name: "handler resumed, then CPU_OFF",
+        append: "nokaslr crashkernel=256M bl31.how=resume-off",
+        panic: "sysrq triggered crash",
+        stopped: BY_SDEI,
+        up: 4,
+        function: WEDGED,
+    },
+    Kdump {
+        name: "handler resumed, then parked",
+        append: "nokaslr crashkernel=256M bl31.how=resume-park",
+        panic: "sysrq triggered crash",
+        stopped: BY_SDEI,
+        up: 3,
+        function: WEDGED,
+    },
+    Kdump {
+        name: "panic by the watchdog",
+        append: "nokaslr crashkernel=256M bl31.how=watchdog",
+        panic: "Hard LOCKUP",
+        stopped: BY_SDEI,
+        up: 3,
+        function: WEDGED,
+    },
+    Kdump {
+        name: "panic in the handler",
+        append: "nokaslr crashkernel=256M bl31.how=panic",
+        panic: "in event 0's handler",
+        stopped: "SMP: stopping secondary CPUs",
+        up: 4,
+        function: "__crash_kexec",
+    },
+];
+
+fn kdump() -> Vec<Test> {
+    let test = |kdump: &Kdump| {
+        let name = format!("NMI: kdump, {}", kdump.name);
+        let mut test = scripted(&name, NMI, "kdump", 4);
+        if let Boot::Linux { append, .. } = &mut test.boot {
+            *append = kdump.append;
+        }
+        test.memory = "512M";
+        test.forbidden = FORBIDDEN_WEDGED;
+        test.has_kernel = true;
+        test.has_disk = true;
+        let up = kdump.up;
+        using_nmi(test)
+            .expect("bl31-test: panicking")
+            .expect(format!("Kernel panic - not syncing: {}", kdump.panic))
+            .expect(kdump.stopped)
+            .expect("Starting crashdump kernel")
+            .expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
+            .expect("bl31-test: captured")
+            .expect(format!("bl31-test: {up} CPUs up, {up} answered"))
+            .expect("bl31-test: vmcore saved")
+            .expect("reboot: Power down")
+            .power_off()
+            .vmcore(kdump.function)
+    };
+    KDUMPS.iter().map(test).collect()
+}
+
+/// Wedges all CPUs but one.
+fn wide(cpus: u32, append: &'static str, extra: &'static [&'static str]) -> Test {
+    let when = if append.is_empty() {
+        "one by one"
+    } else {
+        "at once"
+    };
+    let slow = if extra.is_empty() { "" } else { "slow: " };
+    let name = format!("{slow}NMI: {cpus} CPUs wedged {when}");
+    let mut test = scripted(&name, NMI, "wide", cpus);
+    if let Boot::Linux { append: words, .. } = &mut test.boot {
+        *words = append;
+    }
+    test.forbidden = FORBIDDEN_WEDGED;
+    test.extra = extra;
+    using_nmi(test).expect(format!("bl31-test: all {} wedged CPUs answered", cpus - 1))
+}
