@@ -20,7 +20,6 @@ const fn mrs(op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
 /// SCR_EL3's bits that are set to open a feature. Where a feature has two, one
 /// stands for it.
 const SCR_OPENS: ScrEl3 = ScrEl3::APK
-    .union(ScrEl3::FIEN)
     .union(ScrEl3::ENSCXT)
     .union(ScrEl3::ATA)
     .union(ScrEl3::FGTEN)
@@ -54,9 +53,7 @@ const MDCR_OPENS: MdcrEl3 = MdcrEl3::EBWE
     .union(MdcrEl3::ENPMSS)
     .union(MdcrEl3::ENITE)
     .union(MdcrEl3::MTPME)
-    .union(MdcrEl3::from_bits_retain(
-        NSPB_LOW | NSTB_LOW | SBRBE_LOW,
-    ));
+    .union(MdcrEl3::from_bits_retain(NSPB_LOW | NSTB_LOW | SBRBE_LOW));
 
 /// The lowest bits of MDCR_EL3's fields for SPE, TRBE and BRBE: set if the
 /// Normal world may use them.

@@ -1,6 +1,7 @@
 //! The tests, and how they are run.
 
 mod aarch32;
+mod architecture;
 mod bound;
 mod bugs;
 mod calls;
@@ -11,12 +12,15 @@ mod handler;
 mod interrupted;
 pub mod linux;
 mod power;
+mod psci_arguments;
+mod psci_states;
 mod routing;
 mod shared;
 mod signals;
 mod smccc;
 mod stress;
 mod suspend;
+mod trng;
 
 use crate::check::Outcome;
 use crate::machine::Machine;
@@ -116,10 +120,15 @@ impl Env {
 }
 
 const AREAS: &[&[Test]] = &[
+    // Before anything else suspends.
+    psci_states::TESTS,
     smccc::TESTS,
+    architecture::TESTS,
+    trng::TESTS,
     calls::TESTS,
     handler::TESTS,
     power::TESTS,
+    psci_arguments::TESTS,
     signals::TESTS,
     stress::TESTS,
     suspend::TESTS,
