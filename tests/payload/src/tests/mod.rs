@@ -26,6 +26,7 @@ use crate::check::Outcome;
 use crate::machine::Machine;
 use crate::pe::Pe;
 use crate::{line, psci, say, sdei};
+use core::sync::atomic::Ordering::Release;
 
 /// One question to the firmware.
 pub struct Test {
@@ -98,8 +99,8 @@ impl Env {
         self.others().try_for_each(Pe::await_ready)
     }
 
-    /// Leaves things as every test finds them: the others off, no line raised, nothing registered or bound, this PE
-    /// masked.
+    /// Leaves things as every test finds them: the others off, their words 0, no line raised, nothing registered or
+    /// bound, this PE masked.
     fn tidy(&self) -> Outcome {
         self.others()
             .filter(|pe| pe.is_ready())
@@ -110,6 +111,12 @@ impl Env {
                 psci::affinity_info(pe.mpidr(), 0),
                 psci::OFF,
             )?;
+        }
+        for index in 0..self.machine.pes {
+            Pe::at(index)
+                .words
+                .iter()
+                .for_each(|word| word.store(0, Release));
         }
         line::lower_all();
         sdei::pe_mask();
