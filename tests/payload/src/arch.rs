@@ -133,6 +133,8 @@ pub const EC_UNKNOWN: u64 = 0;
 pub const EC_SVC: u64 = 0x15;
 /// Exception class of SVC in AArch32.
 pub const EC_SVC_AARCH32: u64 = 0x11;
+/// Exception class of HVC in AArch32.
+pub const EC_HVC_AARCH32: u64 = 0x12;
 /// Exception class of HVC from AArch64.
 pub const EC_HVC: u64 = 0x16;
 /// Exception class of a trapped MSR, MRS or system instruction.
@@ -423,6 +425,16 @@ pub fn set_guest(guest: bool) {
     // FMO, IMO, AMO: a guest's interrupts come here, as TGE has it for EL0's.
     value |= if guest { 0b111 << 3 } else { 1 << 27 };
     // SAFETY: This code runs at EL2, whose own translation TGE does not change.
+    unsafe { asm!("msr hcr_el2, {}", "isb", in(reg) value, options(nostack)) }
+}
+
+/// The same for an EL1 that runs AArch32 (HCR_EL2.RW = 0).
+pub fn set_aarch32_guest(guest: bool) {
+    const RW: u64 = 1 << 31;
+    set_guest(guest);
+    let hcr = el2::accessors::read_hcr_el2().bits();
+    let value = if guest { hcr & !RW } else { hcr | RW };
+    // SAFETY: As in `set_guest`.
     unsafe { asm!("msr hcr_el2, {}", "isb", in(reg) value, options(nostack)) }
 }
 
