@@ -16,6 +16,7 @@ use crate::workarounds::{self, Need};
 /// Which features EL3 has opened (DEN0028 7.8).
 const SMCCC_ARCH_FEATURE_AVAILABILITY: u32 = 0xc000_0003;
 
+const NOT_REQUIRED: i64 = -2;
 const INVALID_PARAMETER: i64 = -3;
 
 /// The types of SMCCC_ARCH_SOC_ID (DEN0028 7.4).
@@ -41,7 +42,7 @@ pub fn call(pe: &mut PeData, fid: u32, caller: ExecutionState) {
         SMCCC_ARCH_WORKAROUND_1 | SMCCC_ARCH_WORKAROUND_2 | SMCCC_ARCH_WORKAROUND_3 => {
             match workaround(fid) {
                 Some(Need::Firmware) => workarounds::flush_branch_predictor(),
-                Some(Need::Nothing) => {}
+                Some(Need::Done | Need::Nothing) => {}
                 None => x[0] = not_supported(fid),
             }
         }
@@ -58,6 +59,7 @@ fn features(fid: u32, asked: u32, caller: ExecutionState) -> u64 {
         _ => match workaround(asked) {
             Some(Need::Firmware) => 0,
             Some(Need::Nothing) => 1,
+            Some(Need::Done) => signed(fid, NOT_REQUIRED),
             None => not_supported(fid),
         },
     }

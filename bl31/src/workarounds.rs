@@ -20,6 +20,9 @@ use arm_sysregs::el3::registers::SctlrEl3;
 pub enum Need {
     /// The PE is affected, and the call is what it needs.
     Firmware,
+    /// The PE is affected, and always safe by how EL3 has set it up. The call
+    /// does nothing.
+    Done,
     /// The call does nothing: the PE is not affected, or software below EL3
     /// has what it takes.
     Nothing,
@@ -40,7 +43,16 @@ enum Core {
 }
 
 /// MIDR_EL1.Implementer of Arm.
-const ARM: u8 = 0x41;
+pub const ARM: u8 = 0x41;
+
+/// MIDR_EL1.PartNum of the cores that [`entry`](crate::entry) keeps loads from
+/// passing stores on, by a bit of CPUACTLR_EL1 (S3_1_C15_C2_0).
+pub const CORTEX_A57: u16 = 0xd07;
+/// See [`CORTEX_A57`].
+pub const CORTEX_A72: u16 = 0xd08;
+
+/// That bit.
+pub const NO_LOAD_PASSES_STORE: u64 = 1 << 55;
 
 /// MIDR_EL1.PartNum of Arm's cores, from Arm's Spectre-BHB paper.
 #[rustfmt::skip]
@@ -50,8 +62,8 @@ const CORES: &[(u16, Core)] = &[
     (0xd05, Core::InOrder),   // Cortex-A55
     (0xd46, Core::InOrder),   // Cortex-A510
     (0xd80, Core::InOrder),   // Cortex-A520
-    (0xd07, Core::LoopOrMmu), // Cortex-A57
-    (0xd08, Core::LoopOrMmu), // Cortex-A72
+    (CORTEX_A57, Core::LoopOrMmu),
+    (CORTEX_A72, Core::LoopOrMmu),
     (0xd0b, Core::Loop),      // Cortex-A76
     (0xd0c, Core::Loop),      // Neoverse N1
     (0xd0d, Core::Loop),      // Cortex-A77
@@ -98,8 +110,23 @@ pub fn branch_target() -> Option<Need> {
 /// CVE-2018-3639, loads that pass older stores: SMCCC_ARCH_WORKAROUND_2. With
 /// FEAT_SSBS software below EL3 decides on it alone.
 pub fn store_bypass() -> Option<Need> {
-    let safe = read_id_aa64pfr1_el1().ssbs() != 0 || core() == Some(Core::InOrder);
-    safe.then_some(Need::Nothing)
+    if read_id_aa64pfr1_el1().ssbs() != 0 {
+        return Some(Need::Nothing);
+    }
+    match core()? {
+        Core::InOrder => Some(Need::Nothing),
+        // Not where there is no such bit: QEMU's do not speculate, nor keep it.
+        Core::LoopOrMmu => (cpuactlr() & NO_LOAD_PASSES_STORE != 0).then_some(Need::Done),
+        Core::Loop => None,
+    }
+}
+
+/// CPUACTLR_EL1 of a Cortex-A57 or A72.
+fn cpuactlr() -> u64 {
+    let value;
+    // SAFETY: a read without an effect of a register that these cores have.
+    unsafe { asm!("mrs {}, s3_1_c15_c2_0", out(reg) value, options(nomem, nostack)) };
+    value
 }
 
 /// CVE-2022-23960, the branch history of another context, and CVE-2017-5715:
