@@ -16,6 +16,9 @@ use platform::{Platform, board::Board};
 
 use crate::mmu::{MMU_REGISTERS, MmuRegisters};
 use crate::pe::{BOOT_STACK, BOOT_STACK_SIZE, SLOTS, Slot, Stack};
+use crate::workarounds::{ARM, CORTEX_A57, CORTEX_A72, NO_LOAD_PASSES_STORE};
+
+const _: () = assert!(CORTEX_A72 == CORTEX_A57 + 1);
 
 /// How many slots have been drawn; the PE that boots has the first.
 static SLOTS_DRAWN: AtomicUsize = AtomicUsize::new(1);
@@ -39,7 +42,21 @@ reset:
     ldr     x0, ={sctlr_reset}
     msr     sctlr_el3, x0
     isb
-    mrs     x0, mpidr_el1
+    // No load passes an older store (CVE-2018-3639) on a Cortex-A57 or A72:
+    // they let that be changed only before the MMU is on.
+    mrs     x0, midr_el1
+    ubfx    x1, x0, #24, #8
+    cmp     x1, #{arm}
+    b.ne    1f
+    ubfx    x1, x0, #4, #12
+    sub     x1, x1, #{cortex_a57}
+    cmp     x1, #1
+    b.hi    1f
+    mrs     x0, s3_1_c15_c2_0
+    orr     x0, x0, #{no_load_passes_store}
+    msr     s3_1_c15_c2_0, x0
+    isb
+1:  mrs     x0, mpidr_el1
     ldr     x1, ={affinity_mask}
     and     x0, x0, x1
     ldr     x1, ={boot_affinity}
@@ -174,6 +191,9 @@ secondary:
     .ltorg
     "#,
     sctlr_reset = const SCTLR_RESET,
+    arm = const ARM,
+    cortex_a57 = const CORTEX_A57,
+    no_load_passes_store = const NO_LOAD_PASSES_STORE,
     affinity_mask = const AFFINITY_MASK,
     boot_affinity = const Board::BOOT_AFFINITY,
     raw_uart = const Board::RAW_UART,

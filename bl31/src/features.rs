@@ -11,27 +11,34 @@ use arm_sysregs::el3::accessors::*;
 use arm_sysregs::el3::registers::*;
 
 /// The ID registers.
-struct Ids {
-    pfr0: IdAa64pfr0El1,
+pub struct Ids {
+    /// ID_AA64PFR0_EL1.
+    pub pfr0: IdAa64pfr0El1,
     pfr1: IdAa64pfr1El1,
     pfr2: IdAa64pfr2El1,
+    /// ID_AA64ISAR0_EL1.
+    pub isar0: IdAa64isar0El1,
     isar1: IdAa64isar1El1,
     isar2: IdAa64isar2El1,
-    mmfr0: IdAa64mmfr0El1,
+    /// ID_AA64MMFR0_EL1.
+    pub mmfr0: IdAa64mmfr0El1,
     mmfr1: IdAa64mmfr1El1,
     mmfr3: IdAa64mmfr3El1,
     mmfr4: IdAa64mmfr4El1,
-    dfr0: IdAa64dfr0El1,
+    /// ID_AA64DFR0_EL1.
+    pub dfr0: IdAa64dfr0El1,
     dfr1: IdAa64dfr1El1,
     smfr0: IdAa64smfr0El1,
 }
 
 impl Ids {
-    fn read() -> Self {
+    /// Of this PE.
+    pub fn read() -> Self {
         Self {
             pfr0: read_id_aa64pfr0_el1(),
             pfr1: read_id_aa64pfr1_el1(),
             pfr2: read_id_aa64pfr2_el1(),
+            isar0: read_id_aa64isar0_el1(),
             isar1: read_id_aa64isar1_el1(),
             isar2: read_id_aa64isar2_el1(),
             mmfr0: read_id_aa64mmfr0_el1(),
@@ -42,6 +49,11 @@ impl Ids {
             dfr1: read_id_aa64dfr1_el1(),
             smfr0: read_id_aa64smfr0_el1(),
         }
+    }
+
+    /// FEAT_MPAM, in either of its forms: there is MPAM3_EL3.
+    pub fn has_mpam(&self) -> bool {
+        self.pfr0.mpam() | self.pfr1.mpam_frac() != 0
     }
 }
 
@@ -93,7 +105,7 @@ const FEATURES: &[Row] = &[
     ("FEAT_PMUv3_SS",    |id| id.dfr0.pmss() != 0,         |c| c.mdcr |= MdcrEl3::ENPMSS),
     ("FEAT_Debugv8p9",   |id| id.dfr0.debugver() >= 11,    |c| c.mdcr |= MdcrEl3::EBWE),
     ("FEAT_ITE",         |id| id.dfr1.ite() != 0,          |c| c.mdcr |= MdcrEl3::ENITE),
-    ("FEAT_MPAM",        has_mpam,                         |_| open_mpam()),
+    ("FEAT_MPAM",        Ids::has_mpam,                    |_| open_mpam()),
 ];
 
 /// ID_AA64ISAR1_EL1 or ID_AA64ISAR2_EL1 names an algorithm for addresses or
@@ -111,10 +123,6 @@ fn has_scxtnum(id: &Ids) -> bool {
 /// Any of FEAT_S1PIE, FEAT_S2PIE, FEAT_S1POE, FEAT_S2POE: SCR_EL3.PIEn is for all.
 fn has_permission_indirection(id: &Ids) -> bool {
     id.mmfr3.s1pie() | id.mmfr3.s2pie() | id.mmfr3.s1poe() | id.mmfr3.s2poe() != 0
-}
-
-fn has_mpam(id: &Ids) -> bool {
-    id.pfr0.mpam() | id.pfr1.mpam_frac() != 0
 }
 
 fn open_sme(controls: &mut Controls) {

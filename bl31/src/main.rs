@@ -9,6 +9,8 @@
 #![no_std]
 #![no_main]
 
+mod arch;
+mod availability;
 mod crash;
 mod entry;
 mod features;
@@ -20,7 +22,9 @@ mod secure_timer;
 mod services;
 mod smc;
 mod trap;
+mod trng;
 mod vectors;
+mod workarounds;
 
 use core::sync::atomic::Ordering;
 

@@ -5,17 +5,23 @@ use arm_sysregs::el1::accessors::read_sctlr_el1;
 use arm_sysregs::el2::accessors::read_sctlr_el2;
 use psci::{Caller, ExecutionState, FunctionId};
 
+use crate::arch;
 use crate::pe::PeData;
 use crate::power;
 use crate::secure_timer;
 use crate::services::{PSCI, SDEI};
+use crate::trng;
 
 /// Bit 16 of a function ID says that the caller has no SVE state to keep
 /// (DEN0028 2.5.3). EL3 touches none of it anyway.
 const SVE_HINT: u32 = 1 << 16;
 
 /// Bit 30 of a function ID: SMC64.
-const SMC64: u32 = 1 << 30;
+pub const SMC64: u32 = 1 << 30;
+
+/// Bits 29 to 24 of a function ID: whose it is. 0 for the Arm Architecture
+/// service (DEN0028 2.5.1).
+const OWNER: u32 = 0x3f << 24;
 
 /// PSCI's function IDs are these and the same with [`SMC64`] (DEN0022 5.1).
 const PSCI_FIRST: u32 = 0x8400_0000;
@@ -39,29 +45,52 @@ pub extern "C" fn smc(pe: &mut PeData) {
         SDEI.call(&mut pe.sdei, &mut pe.frame);
     } else if fid == PSCI_VERSION {
         pe.frame.x[0] = psci::VERSION.into();
+    } else if fid & OWNER == 0 {
+        if fid == smccc::arch::SMCCC_VERSION {
+            pe.frame.x[0] = SMCCC_VERSION.into();
+        } else {
+            arch::call(pe, fid, ExecutionState::AArch64);
+        }
     } else if (PSCI_FIRST..=PSCI_LAST).contains(&(fid & !SMC64)) {
         psci(pe, fid, ExecutionState::AArch64);
-    } else if let Some(answer) = arch(fid, pe.frame.x[1] as u32) {
-        pe.frame.x[0] = answer;
-    } else if fid & SVE_HINT != 0 {
-        pe.frame.x[0] = u64::from(fid & !SVE_HINT);
-        smc(pe);
+    } else if (fid & !SMC64).wrapping_sub(trng::FIRST) < trng::COUNT {
+        trng::call(pe, fid);
     } else if fid == secure_timer::ARM_TIMER && secure_timer::is_offered() {
         secure_timer::arm(pe);
     } else {
-        pe.frame.x[0] = not_supported(fid);
+        unknown(pe, fid, ExecutionState::AArch64);
     }
 }
 
 /// Serves `SMC #0` from AArch32, which has the SMC32 calls only. SDEI is not
 /// for it: its client EL is AArch64 here.
 pub fn smc_from_aarch32(pe: &mut PeData) {
-    let fid = pe.frame.x[0] as u32 & !SVE_HINT;
-    if (PSCI_FIRST..=PSCI_LAST).contains(&fid) {
+    let fid = pe.frame.x[0] as u32;
+    if fid & OWNER == 0 {
+        arch::call(pe, fid, ExecutionState::AArch32);
+    } else if (PSCI_FIRST..=PSCI_LAST).contains(&fid) {
         psci(pe, fid, ExecutionState::AArch32);
+    } else if fid.wrapping_sub(trng::FIRST) < trng::COUNT {
+        trng::call(pe, fid);
     } else {
-        let answer = arch(fid, pe.frame.x[1] as u32);
-        pe.frame.x[0] = answer.unwrap_or(not_supported(fid & !SMC64));
+        unknown(pe, fid, ExecutionState::AArch32);
+    }
+}
+
+/// Serves a call that nobody knows: without the SVE hint somebody may.
+#[inline(always)]
+pub fn unknown(pe: &mut PeData, fid: u32, caller: ExecutionState) {
+    if fid & SVE_HINT == 0 {
+        pe.frame.x[0] = match caller {
+            ExecutionState::AArch64 => not_supported(fid),
+            ExecutionState::AArch32 => not_supported(fid & !SMC64),
+        };
+        return;
+    }
+    pe.frame.x[0] = u64::from(fid & !SVE_HINT);
+    match caller {
+        ExecutionState::AArch64 => smc(pe),
+        ExecutionState::AArch32 => smc_from_aarch32(pe),
     }
 }
 
@@ -88,25 +117,16 @@ fn caller_is_big_endian() -> bool {
     }
 }
 
-/// The Arm Architecture service: the answer to `fid` with its first argument;
-/// `None` if that is no call of it.
-#[inline(always)]
-fn arch(fid: u32, argument: u32) -> Option<u64> {
-    match fid {
-        smccc::arch::SMCCC_VERSION => Some(SMCCC_VERSION.into()),
-        smccc::arch::SMCCC_ARCH_FEATURES => Some(match argument {
-            smccc::arch::SMCCC_VERSION | smccc::arch::SMCCC_ARCH_FEATURES => 0,
-            _ => not_supported(fid),
-        }),
-        _ => None,
-    }
+/// [`NOT_SUPPORTED`] in the width of the function ID's calling convention.
+pub fn not_supported(fid: u32) -> u64 {
+    signed(fid, NOT_SUPPORTED)
 }
 
-/// [`NOT_SUPPORTED`] in the width of the function ID's calling convention.
-fn not_supported(fid: u32) -> u64 {
+/// An error in the width of the function ID's calling convention.
+pub fn signed(fid: u32, error: i64) -> u64 {
     if fid & SMC64 == 0 {
-        u64::from(NOT_SUPPORTED as u32)
+        u64::from(error as u32)
     } else {
-        NOT_SUPPORTED as u64
+        error as u64
     }
 }

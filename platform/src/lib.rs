@@ -202,6 +202,16 @@ mod on_target {
         }
     }
 
+    /// What a SoC is (SMCCC_ARCH_SOC_ID, Arm DEN0028 7.4).
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub struct SocId {
+        /// JEP-106 bank in bits 30 to 24, identity without parity in bits 23 to
+        /// 16, and which of the vendor's SoCs it is in bits 15 to 0.
+        pub version: u32,
+        /// Its revision, as the vendor counts; bit 31 is 0.
+        pub revision: u32,
+    }
+
     /// A board.
     ///
     /// Everything is associated: there is one board, and what it keeps is in
@@ -261,6 +271,9 @@ mod on_target {
 
         /// The cluster of a PE, counted from 0.
         fn cluster(index: usize) -> usize;
+
+        /// What SoC it is; `None` if it has no JEP-106 identity.
+        const SOC_ID: Option<SocId> = None;
 
         /// What PSCI can offer here.
         const PSCI: psci::Features;

@@ -74,8 +74,14 @@ impl<P: Port> Psci<'_, P> {
             PsciVersion => Ok(Outcome::Return(VERSION.into())),
             PsciFeatures => psci_features(x1 as u32, &offered),
             CpuOn32 | CpuOn64 => self.cpu_on(x1, self.entry(caller, x2, x3)),
-            CpuOff => Ok(Outcome::Off),
-            CpuFreeze => Ok(Outcome::Freeze),
+            CpuOff | CpuFreeze => {
+                self.tree.leave()?;
+                Ok(if function == CpuOff {
+                    Outcome::Off
+                } else {
+                    Outcome::Freeze
+                })
+            }
             AffinityInfo32 => self.affinity_info(x1, x2 as u32, 2),
             AffinityInfo64 => self.affinity_info(x1, x2 as u32, 3),
             CpuSuspend32 | CpuSuspend64 => {

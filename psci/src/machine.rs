@@ -83,7 +83,8 @@ impl<P: Port> Psci<'_, P> {
     }
 
     /// Makes the calling PE off for everyone to see. From here on another PE may turn it on
-    /// again, so this is the last step after [`Outcome::Off`], before the wait loop.
+    /// again, so this is the last step after [`Outcome::Off`] or [`Outcome::Freeze`], before the
+    /// wait loop. To be called once after each of them, and never else.
     pub fn off(&self, me: usize) {
         let pe = &self.pes[me];
         self.tree.off(self.place(me), self.now(), || pe.off());

@@ -173,6 +173,8 @@ pub(crate) struct Tree {
     system: Domain,
     /// How many PEs are not off.
     pes_on: Locked,
+    /// How many of those are on their way off.
+    leaving: Locked,
     clusters_up: Locked,
 }
 
@@ -187,6 +189,7 @@ impl Tree {
                 }),
                 system: Domain::new(),
                 pes_on: Locked::zero(),
+                leaving: Locked::zero(),
                 clusters_up: Locked::zero(),
             }
         }
@@ -198,12 +201,29 @@ impl Tree {
             .with(|_| self.enter(place, Activity::Running, now));
     }
 
+    /// A PE is about to go off; [`off`](Self::off) must follow.
+    ///
+    /// # Errors
+    ///
+    /// `Denied` if no other PE stays: none could ever be turned on again.
+    pub(crate) fn leave(&self) -> Result<(), ErrorCode> {
+        self.lock.with(|_| {
+            let leaving = self.leaving.get() + 1;
+            if leaving >= self.pes_on.get() {
+                return Err(ErrorCode::Denied);
+            }
+            self.leaving.set(leaving);
+            Ok(())
+        })
+    }
+
     /// A PE goes off. `publish` tells the others, who may turn it on at once, but find the tree
     /// only after it has changed.
     pub(crate) fn off(&self, place: Place, now: u64, publish: impl FnOnce()) {
         self.lock.with(|_| {
             // Off is always coordinated by the platform (DEN0022 5.5.2).
             self.enter(place, Activity::Off, now);
+            self.leaving.set(self.leaving.get() - 1);
             publish();
         });
     }

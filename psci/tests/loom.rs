@@ -81,6 +81,12 @@ fn cpu_on(psci: &Machine, me: usize, target: usize) -> Outcome {
     call(psci, me, CPU_ON, args)
 }
 
+/// Turns the calling PE off.
+fn go_off(psci: &Machine, me: usize) {
+    assert_eq!(call(psci, me, CPU_OFF, [0; 3]), Outcome::Off);
+    psci.off(me);
+}
+
 #[test]
 fn of_two_callers_exactly_one_turns_a_pe_on() {
     loom::model(|| {
@@ -140,7 +146,7 @@ fn who_sees_a_pe_off_sees_all_that_it_did_and_may_suspend_the_system() {
         let (psci, word) = machine(&[0, 1]);
         let off = thread::spawn(move || {
             word.store(1, Relaxed);
-            psci.off(1);
+            go_off(psci, 1);
         });
         if call(psci, 0, AFFINITY_INFO, [1, 0, 0]) == OFF {
             assert_eq!(word.load(Relaxed), 1);
@@ -157,7 +163,7 @@ fn the_system_never_suspends_while_a_pe_turns_another_on() {
         let (psci, _) = machine(&[0, 1]);
         let other = thread::spawn(move || {
             assert_eq!(cpu_on(psci, 1, 2), SUCCESS);
-            psci.off(1);
+            go_off(psci, 1);
         });
         assert_eq!(call(psci, 0, SYSTEM_SUSPEND, [ENTRY, 0, 0]), DENIED);
         other.join().unwrap();
@@ -187,7 +193,7 @@ fn the_os_is_denied_the_cluster_while_the_other_pe_comes_on() {
         assert_eq!(call(psci, 0, SET_SUSPEND_MODE, [1, 0, 0]), SUCCESS);
         let other = thread::spawn(move || {
             assert_eq!(cpu_on(psci, 1, 2), SUCCESS);
-            psci.off(1);
+            go_off(psci, 1);
         });
         let outcome = call(psci, 0, CPU_SUSPEND, [CLUSTER_DOWN, ENTRY, 0]);
         assert_eq!(outcome, DENIED);
@@ -202,7 +208,7 @@ fn a_pe_that_starts_and_goes_off_at_once_is_off() {
         let caller = thread::spawn(move || assert_eq!(cpu_on(psci, 0, 2), SUCCESS));
         let started = psci.start(2).is_some();
         if started {
-            psci.off(2);
+            go_off(psci, 2);
         }
         caller.join().unwrap();
         let suspend = call(psci, 0, SYSTEM_SUSPEND, [ENTRY, 0, 0]);
@@ -212,5 +218,22 @@ fn a_pe_that_starts_and_goes_off_at_once_is_off() {
             DENIED
         };
         assert_eq!(suspend, expected);
+    });
+}
+
+#[test]
+fn one_of_the_last_two_stays_on() {
+    loom::model(|| {
+        let (psci, _) = machine(&[0, 1]);
+        let leave = |me| {
+            let off = call(psci, me, CPU_OFF, [0; 3]) == Outcome::Off;
+            if off {
+                psci.off(me);
+            }
+            off
+        };
+        let other = thread::spawn(move || leave(1));
+        let mine = leave(0);
+        assert!(mine ^ other.join().unwrap());
     });
 }

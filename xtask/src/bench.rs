@@ -99,6 +99,7 @@ pub fn run(options: &Options) -> Result<()> {
     let program = image::build_payload()?;
     let run = payload::Run {
         name: "bench".into(),
+        cpu: "max",
         cpus: 4,
         el2: true,
         in_turn: true,

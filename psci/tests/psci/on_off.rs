@@ -215,3 +215,27 @@ fn cpu_off_works_inside_a_handler() {
     psci.off(1);
     turn_on(psci, 1);
 }
+
+#[test]
+fn the_last_pe_stays_on() {
+    let (psci, _) = machine(ALL);
+    for fid in [CPU_OFF, CPU_FREEZE] {
+        refused(psci, 0, fid, [0; 3], DENIED);
+    }
+    turn_on(psci, 1);
+    assert_eq!(call(psci, 1, CPU_OFF, [0; 3]), Outcome::Off);
+    // The other one is still on its way off, but won't come back.
+    refused(psci, 0, CPU_OFF, [0; 3], DENIED);
+    psci.off(1);
+    refused(psci, 0, CPU_OFF, [0; 3], DENIED);
+    turn_on(psci, 1);
+    assert_eq!(call(psci, 0, CPU_FREEZE, [0; 3]), Outcome::Freeze);
+    psci.off(0);
+    refused(psci, 1, CPU_OFF, [0; 3], DENIED);
+    // A PE that was turned on but has not started yet will.
+    value(psci, 1, CPU_ON, [MPIDRS[0], ENTRY, 0]);
+    assert_eq!(call(psci, 1, CPU_OFF, [0; 3]), Outcome::Off);
+    psci.off(1);
+    psci.start(0).unwrap();
+    refused(psci, 0, CPU_OFF, [0; 3], DENIED);
+}

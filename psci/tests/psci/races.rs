@@ -56,7 +56,7 @@ fn of_racing_callers_exactly_one_turns_a_pe_on() {
     });
     if psci.start(9).is_some() {
         starts.fetch_add(1, SeqCst);
-        psci.off(9);
+        turn_off(psci, 9);
     }
     assert_eq!(affinity_info(psci, 9), OFF);
     // Each success is one start, neither more nor less.

@@ -17,6 +17,8 @@ const FORBIDDEN: &[&str] = &["bl31: cannot boot", "bl31: EL3 crash"];
 pub struct Run {
     /// Its name, which says what is different about it.
     pub name: String,
+    /// CPU model.
+    pub cpu: &'static str,
     /// Number of PEs.
     pub cpus: u32,
     /// Whether the PEs have EL2.
@@ -29,8 +31,8 @@ pub struct Run {
     pub old_qemu: bool,
 }
 
-/// With EL2 and without, on 1, 2, 4 and 8 PEs that take turns; and on some that
-/// run at the same time.
+/// With EL2 and without, on 1, 2, 4 and 8 PEs that take turns; on some that
+/// run at the same time; and on CPUs that have less, and are affected by more.
 pub fn runs() -> Vec<Run> {
     let mut runs = Vec::new();
     for el2 in [true, false] {
@@ -38,6 +40,12 @@ pub fn runs() -> Vec<Run> {
     }
     for (cpus, el2) in [(2, true), (4, true), (4, false)] {
         runs.push(run_on(cpus, el2, false));
+    }
+    for cpu in ["cortex-a57", "neoverse-n1"] {
+        let mut run = run_on(2, true, true);
+        run.name = format!("{}, {cpu}", run.name);
+        run.cpu = cpu;
+        runs.push(run);
     }
     runs
 }
@@ -47,6 +55,7 @@ fn run_on(cpus: u32, el2: bool, in_turn: bool) -> Run {
     let how = if in_turn { "in turn" } else { "at once" };
     Run {
         name: format!("payload, {cpus} PEs {how}, {el}"),
+        cpu: "max",
         cpus,
         el2,
         in_turn,
@@ -58,6 +67,7 @@ impl Run {
     /// The machine of this run. `append` is the payload's command line.
     pub fn machine(&self, qemu: &Qemu, firmware: &Path, payload: &Path, append: &str) -> Machine {
         let mut machine = Machine::new(qemu, firmware);
+        machine.cpu = self.cpu.into();
         machine.cpus = self.cpus;
         machine.el2 = self.el2;
         machine.kernel = Some(payload.to_owned());

@@ -4,6 +4,7 @@ use aarch64_paging::descriptor::El1Attributes as Attributes;
 use arm_sysregs::{el0, el1, el2, read_write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
+use core::sync::atomic::AtomicU64;
 
 use crate::pe::{Handling, Pe};
 
@@ -102,6 +103,7 @@ global_asm!(
     pe_entry_x = const offset_of!(Pe, entry_x),
     pe_entry_sctlr = const offset_of!(Pe, entry_sctlr),
     pe_entry_daif = const offset_of!(Pe, entry_daif),
+    resumed = const RESUMED,
     registers_pc = const offset_of!(Registers, pc),
     registers_esr = const offset_of!(Registers, esr),
     handling_nzcv = const offset_of!(Handling, nzcv),
@@ -131,6 +133,8 @@ pub const EC_UNKNOWN: u64 = 0;
 pub const EC_SVC: u64 = 0x15;
 /// Exception class of SVC in AArch32.
 pub const EC_SVC_AARCH32: u64 = 0x11;
+/// Exception class of HVC in AArch32.
+pub const EC_HVC_AARCH32: u64 = 0x12;
 /// Exception class of HVC from AArch64.
 pub const EC_HVC: u64 = 0x16;
 /// Exception class of a trapped MSR, MRS or system instruction.
@@ -191,6 +195,8 @@ impl Registers {
 }
 
 unsafe extern "C" {
+    fn call_and_come_back(function: u64, x1: u64, x2: u64, x3: u64, cell: &AtomicU64) -> i64;
+    fn come_back();
     fn enter_el1(registers: &mut Registers);
     fn enter_el2(registers: &mut Registers);
     fn leave_el1();
@@ -237,6 +243,8 @@ pub enum Code {
     ProbeEl3End,
     /// The end of [`enter`], as if an exception had been taken: for COMPLETE_AND_RESUME.
     Leave,
+    /// Where a PE enters to be back from [`go_away`].
+    ComeBack,
     /// The exception vectors of this EL.
     Vectors,
 }
@@ -256,6 +264,7 @@ impl Code {
             Self::ProbeReadsEnd => probe_reads_end as *const (),
             Self::ProbeEl3 => probe_el3 as *const (),
             Self::ProbeEl3End => probe_el3_end as *const (),
+            Self::ComeBack => come_back as *const (),
             Self::Leave if el() == 2 => leave_el2 as *const (),
             Self::Leave => leave_el1 as *const (),
             Self::Vectors if el() == 2 => vectors_el2 as *const (),
@@ -281,6 +290,17 @@ pub unsafe fn enter(registers: &mut Registers) {
             enter_el1(registers)
         }
     }
+}
+
+/// What [`go_away`] answers for a PE that was away.
+pub const RESUMED: i64 = 77;
+
+/// Makes a PSCI call by which this PE goes away; answers what it answers, or [`RESUMED`] once the PE was made to enter
+/// [`Code::ComeBack`] with the address of `cell` in x0. Then all that is lost with a PE has to be set again.
+pub fn go_away(function: u32, arguments: [u64; 3], cell: &AtomicU64) -> i64 {
+    let [x1, x2, x3] = arguments;
+    // SAFETY: The routine keeps AAPCS64's callee-saved registers, on the stack if the PE loses them.
+    unsafe { call_and_come_back(function.into(), x1, x2, x3, cell) }
 }
 
 /// The current EL: 1 or 2.
@@ -405,6 +425,16 @@ pub fn set_guest(guest: bool) {
     // FMO, IMO, AMO: a guest's interrupts come here, as TGE has it for EL0's.
     value |= if guest { 0b111 << 3 } else { 1 << 27 };
     // SAFETY: This code runs at EL2, whose own translation TGE does not change.
+    unsafe { asm!("msr hcr_el2, {}", "isb", in(reg) value, options(nostack)) }
+}
+
+/// The same for an EL1 that runs AArch32 (HCR_EL2.RW = 0).
+pub fn set_aarch32_guest(guest: bool) {
+    const RW: u64 = 1 << 31;
+    set_guest(guest);
+    let hcr = el2::accessors::read_hcr_el2().bits();
+    let value = if guest { hcr & !RW } else { hcr | RW };
+    // SAFETY: As in `set_guest`.
     unsafe { asm!("msr hcr_el2, {}", "isb", in(reg) value, options(nostack)) }
 }
 

@@ -126,6 +126,34 @@ mmu_on:
     translate el2, alle2
 
 
+// call_and_come_back(x0..x3 of the call, cell): makes a PSCI call by which this PE goes away, and returns
+// what it answers; or RESUMED, if another PE or a wake-up has this one enter come_back with `cell` in x0.
+.global call_and_come_back, come_back
+call_and_come_back:
+    stp     x29, x30, [sp, #-96]!
+    stp     x19, x20, [sp, #16]
+    stp     x21, x22, [sp, #32]
+    stp     x23, x24, [sp, #48]
+    stp     x25, x26, [sp, #64]
+    stp     x27, x28, [sp, #80]
+    mov     x9, sp
+    str     x9, [x4]
+    smc     #0
+1:  ldp     x19, x20, [sp, #16]
+    ldp     x21, x22, [sp, #32]
+    ldp     x23, x24, [sp, #48]
+    ldp     x25, x26, [sp, #64]
+    ldp     x27, x28, [sp, #80]
+    ldp     x29, x30, [sp], #96
+    ret
+come_back:
+    mov     x19, x0
+    bl      mmu_on
+    ldr     x9, [x19]
+    mov     sp, x9
+    mov     x0, #{resumed}
+    b       1b
+
 .section .text.runtime, "ax"
 
 // enter(registers: &mut Registers): runs `registers.pc` in PSTATE `registers.pstate` with x0..x30 from there

@@ -43,7 +43,7 @@ extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
         }
     };
     gic::init(machine);
-    pe::adopt_boot_pe(machine.boot);
+    pe::adopt(machine.boot);
     say!(
         "payload: at EL{}{}, {} PEs, command line '{}', entered at count {counter}",
         arch::el(),

@@ -343,8 +343,8 @@ pub extern "C" fn secondary_main(pe: &'static Pe) -> ! {
     work(pe)
 }
 
-/// Makes this PE, the one that booted, one of the PEs.
-pub fn adopt_boot_pe(index: usize) {
+/// Makes this PE the one at `index`: the one that booted, or one that was away.
+pub fn adopt(index: usize) {
     arch::adopt(Pe::at(index));
     gic::init_pe();
 }

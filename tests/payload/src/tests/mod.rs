@@ -1,6 +1,7 @@
 //! The tests, and how they are run.
 
 mod aarch32;
+mod architecture;
 mod bound;
 mod bugs;
 mod calls;
@@ -11,17 +12,21 @@ mod handler;
 mod interrupted;
 pub mod linux;
 mod power;
+mod psci_arguments;
+mod psci_states;
 mod routing;
 mod shared;
 mod signals;
 mod smccc;
 mod stress;
 mod suspend;
+mod trng;
 
 use crate::check::Outcome;
 use crate::machine::Machine;
 use crate::pe::Pe;
 use crate::{line, psci, say, sdei};
+use core::sync::atomic::Ordering::Release;
 
 /// One question to the firmware.
 pub struct Test {
@@ -94,8 +99,8 @@ impl Env {
         self.others().try_for_each(Pe::await_ready)
     }
 
-    /// Leaves things as every test finds them: the others off, no line raised, nothing registered or bound, this PE
-    /// masked.
+    /// Leaves things as every test finds them: the others off, their words 0, no line raised, nothing registered or
+    /// bound, this PE masked.
     fn tidy(&self) -> Outcome {
         self.others()
             .filter(|pe| pe.is_ready())
@@ -107,6 +112,12 @@ impl Env {
                 psci::OFF,
             )?;
         }
+        for index in 0..self.machine.pes {
+            Pe::at(index)
+                .words
+                .iter()
+                .for_each(|word| word.store(0, Release));
+        }
         line::lower_all();
         sdei::pe_mask();
         crate::check::equal("PRIVATE_RESET after the test", sdei::private_reset(), 0)?;
@@ -116,10 +127,15 @@ impl Env {
 }
 
 const AREAS: &[&[Test]] = &[
+    // Before anything else suspends.
+    psci_states::TESTS,
     smccc::TESTS,
+    architecture::TESTS,
+    trng::TESTS,
     calls::TESTS,
     handler::TESTS,
     power::TESTS,
+    psci_arguments::TESTS,
     signals::TESTS,
     stress::TESTS,
     suspend::TESTS,
