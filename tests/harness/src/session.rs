@@ -18,7 +18,7 @@ use crate::machine::{Consoles, Machine};
 const SILENCE: Duration = Duration::from_secs(600);
 
 /// How long a run may take as a whole, so that one that prints for ever ends too.
-const WHOLE: Duration = Duration::from_secs(1800);
+const WHOLE: Duration = Duration::from_secs(5400);
 
 /// How often QEMU and the Secure console are looked at while nothing is printed.
 const POLL: Duration = Duration::from_millis(500);
