@@ -4,8 +4,8 @@ echo 1 > /proc/sys/kernel/sysrq
 all=$(cat /sys/devices/system/cpu/online)
 count=$(ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l)
 touch /tmp/storm
-(while [ -e /tmp/storm ]; do echo l > /proc/sysrq-trigger; done) &
-for round in $(seq 300); do
+(while [ -e /tmp/storm ]; do echo l > /proc/sysrq-trigger; usleep 100000; done) &
+for round in $(seq 200); do
     number=$((RANDOM % (count - 1) + 1))
     online=/sys/devices/system/cpu/cpu$number/online
     echo $((1 - $(cat "$online"))) > "$online"
