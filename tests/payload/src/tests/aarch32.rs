@@ -204,7 +204,7 @@ fn calls(env: &'static Env) -> Outcome {
         (psci::PSCI_CPU_ON_32, [own, entry | 2, 0], INVALID_ADDRESS),
         (
             psci::PSCI_CPU_ON_32,
-            [own, env.machine.board.el3.start, 0],
+            [own, env.machine.board.el3.start as u32, 0],
             INVALID_ADDRESS,
         ),
         (psci::PSCI_FEATURES, [psci::PSCI_CPU_ON_32, 0, 0], 0),
