@@ -3,12 +3,16 @@
 //! All PEs may start together, wherever the machine put the image, with MMU
 //! and caches off. The one that boots copies the image to where it runs and
 //! goes to [`boot_main`](crate::boot_main); the others wait for the board's
-//! gate to open, turn the MMU on, draw a slot and go to
+//! gate to open, turn the MMU on, look for their slot and go to
 //! [`secondary_main`](crate::secondary_main).
+//!
+//! Where the machine powers PEs down, they come back here. The gate is open
+//! then: the machine runs, and whoever finds it so, the PE that booted too, goes
+//! the way of the others.
 
 use core::arch::global_asm;
 use core::mem::{offset_of, size_of};
-use core::sync::atomic::AtomicUsize;
+use core::sync::atomic::{AtomicU64, AtomicUsize};
 
 use arm_sysregs::el3::registers::SctlrEl3;
 use platform::topology::AFFINITY_MASK;
@@ -20,12 +24,35 @@ use crate::workarounds::{ARM, CORTEX_A57, CORTEX_A72, NO_LOAD_PASSES_STORE};
 
 const _: () = assert!(CORTEX_A72 == CORTEX_A57 + 1);
 
-/// How many slots have been drawn; the PE that boots has the first.
-static SLOTS_DRAWN: AtomicUsize = AtomicUsize::new(1);
-
 /// How many slots are mapped: one for each PE of the machine. Set before the
 /// gate opens.
 pub static SLOT_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Whose each slot is: the affinity fields of the PE with that index. Set before
+/// the gate opens.
+pub static SLOT_OWNERS: [AtomicU64; Board::MAX_PES] = [const { AtomicU64::new(0) }; Board::MAX_PES];
+
+/// What a PE below EL3 has to say, NUL-terminated. Beside the code that says
+/// it, which runs where the machine put the image.
+#[unsafe(link_section = ".text.reset.message")]
+static NOT_EL3: [u8; NOT_EL3_TEXT.len() + Board::NEEDS_EL3.len() + 3] = {
+    let mut message = [0; _];
+    let (first, second) = (NOT_EL3_TEXT.as_bytes(), Board::NEEDS_EL3.as_bytes());
+    let mut at = 0;
+    while at < first.len() + second.len() {
+        message[at] = if at < first.len() {
+            first[at]
+        } else {
+            second[at - first.len()]
+        };
+        at += 1;
+    }
+    message[at] = b'\r';
+    message[at + 1] = b'\n';
+    message
+};
+
+const NOT_EL3_TEXT: &str = "bl31: cannot boot: not started at EL3";
 
 /// SCTLR_EL3 until the MMU is on: little-endian, no translation, no data cache.
 const SCTLR_RESET: u64 = SctlrEl3::RES1.union(SctlrEl3::I).bits();
@@ -56,7 +83,10 @@ reset:
     orr     x0, x0, #{no_load_passes_store}
     msr     s3_1_c15_c2_0, x0
     isb
-1:  mrs     x0, mpidr_el1
+1:  ldr     x0, ={gate}
+    ldr     w1, [x0]
+    tbnz    w1, #0, 6f
+    mrs     x0, mpidr_el1
     ldr     x1, ={affinity_mask}
     and     x0, x0, x1
     ldr     x1, ={boot_affinity}
@@ -65,8 +95,10 @@ reset:
 
     // x0: where the image is; x1 to x2: where it runs; x4: the end of .bss.
     adr     x0, reset
+    ldr     x1, =__data_offset
+    add     x6, x0, x1
     ldr     x1, =__text_start
-    ldr     x2, =__data_end
+    ldr     x2, =__code_end
     cmp     x0, x1
     b.eq    2f
     mov     x3, x1
@@ -74,6 +106,13 @@ reset:
     stp     x4, x5, [x3], #16
     cmp     x3, x2
     b.lo    1b
+2:  ldr     x3, =__data_start
+    ldr     x2, =__data_end
+1:  cmp     x3, x2
+    b.hs    2f
+    ldp     x4, x5, [x6], #16
+    stp     x4, x5, [x3], #16
+    b       1b
 2:  ldr     x3, =__bss_start
     ldr     x4, =__bss_end
 3:  stp     xzr, xzr, [x3], #16
@@ -127,14 +166,12 @@ not_el3:
     ldr     x1, ={boot_affinity}
     cmp     x0, x1
     b.ne    9f
-    adr     x0, 8f
+    adr     x0, {not_el3}
     ldr     x1, ={raw_uart}
 7:  ldrb    w2, [x0], #1
     cbz     w2, 9f
     strb    w2, [x1]
     b       7b
-8:  .asciz  "bl31: cannot boot: not started at EL3 (QEMU: -M virt,secure=on)\r\n"
-    .balign 4
 9:  wfi
     b       9b
     .ltorg
@@ -168,24 +205,29 @@ secondary:
     isb
     msr     sctlr_el3, x1
     isb
-    // Which slot does not matter: who draws it lives in it.
-    ldr     x0, ={slots_drawn}
-1:  ldxr    x1, [x0]
-    add     x2, x1, #1
-    stxr    w3, x2, [x0]
-    cbnz    w3, 1b
-    ldr     x0, ={slot_count}
-    ldr     x0, [x0]
-    cmp     x1, x0
+    // The slot of the PE with this MPIDR; its number is the PE's index.
+    mrs     x0, mpidr_el1
+    ldr     x1, ={affinity_mask}
+    and     x0, x0, x1
+    ldr     x2, ={slot_owners}
+    ldr     x3, ={slot_count}
+    ldr     x3, [x3]
+    mov     x1, xzr
+1:  cmp     x1, x3
     b.hs    2f
-    ldr     x0, ={slots} + {slot_pe}
+    ldr     x4, [x2, x1, lsl #3]
+    cmp     x4, x0
+    b.eq    3f
+    add     x1, x1, #1
+    b       1b
+3:  ldr     x0, ={slots} + {slot_pe}
     ldr     x2, ={slot_size}
     madd    x0, x1, x2, x0
     mov     sp, x0
     mov     x29, xzr
     mov     x30, xzr
     b       {secondary_main}
-    // A PE that the device tree does not have.
+    // A PE that is none of the machine's, by what describes it.
 2:  wfi
     b       2b
     .ltorg
@@ -207,7 +249,8 @@ secondary:
     tcr = const offset_of!(MmuRegisters, tcr),
     ttbr0 = const offset_of!(MmuRegisters, ttbr0),
     sctlr = const offset_of!(MmuRegisters, sctlr),
-    slots_drawn = sym SLOTS_DRAWN,
+    not_el3 = sym NOT_EL3,
+    slot_owners = sym SLOT_OWNERS,
     slot_count = sym SLOT_COUNT,
     slots = sym SLOTS,
     slot_pe = const offset_of!(Slot, pe),

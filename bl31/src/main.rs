@@ -30,13 +30,15 @@ use core::sync::atomic::Ordering;
 
 use aarch64_cpu::asm::{barrier, sev};
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+use arm_sysregs::el0::accessors::write_cntfrq_el0;
+use arm_sysregs::el0::registers::CntfrqEl0;
 use log::{LevelFilter, info};
-use platform::{Bl33, BootError, Platform, board::Board};
+use platform::{Bl33, BootError, Platform, Start, board::Board};
 use psci::{Entry, ExecutionState};
 use sdei::ClientEl;
 
 use mmu::Map;
-use pe::{PeData, first_slot};
+use pe::{PeData, slot_state};
 use services::PSCI;
 
 /// The log level if the board's options don't say, set when the image is built.
@@ -48,7 +50,10 @@ fn default_log_level() -> LevelFilter {
 
 /// The PE that boots, on the boot stack, with the MMU still off.
 extern "C" fn boot_main() -> ! {
-    // SAFETY: the first thing that is done, once, on the boot stack.
+    // SAFETY: the first thing that is done, once, with the caches off.
+    unsafe { Board::prepare() };
+    // SAFETY: before anything that needs memory as Rust knows it, once, on the
+    // boot stack.
     let mut map = unsafe { mmu::turn_on() };
     // SAFETY: the map has the board's devices, and this is done once.
     unsafe { Board::enable_consoles() };
@@ -97,6 +102,11 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
         smc::SMCCC_VERSION & 0xffff,
     );
     map.slots(pes);
+    for (index, owner) in entry::SLOT_OWNERS.iter().enumerate().take(pes) {
+        owner.store(Board::pe_affinity(index), Ordering::Relaxed);
+        // SAFETY: just mapped, and its PE does not run yet.
+        unsafe { slot_state(index).write(PeData::new(index)) };
+    }
     entry::SLOT_COUNT.store(pes, Ordering::Relaxed);
     // What the others read now, they read with their MMU off.
     barrier::dsb(barrier::SY);
@@ -110,14 +120,11 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
 /// Enters the Normal world on the PE that boots.
 #[cold]
 fn enter(map: Map, bl33: &Bl33) -> ! {
-    let slot = first_slot();
     let index = Board::pe_index(MPIDR_EL1.get()).unwrap_or_default();
-    // SAFETY: the first slot is mapped and nobody else's: the others draw later ones.
-    let pe = unsafe {
-        slot.write(PeData::new(index));
-        &mut *slot
-    };
-    features::open();
+    let slot = slot_state(index);
+    // SAFETY: `boot` has filled the slot, and it is this PE's alone.
+    let pe = unsafe { &mut *slot };
+    open_pe();
     PSCI.boot(index);
     power::start(
         pe,
@@ -140,24 +147,39 @@ fn enter(map: Map, bl33: &Bl33) -> ! {
     );
     Board::consoles().hand_over();
     map.finish();
-    // SAFETY: the slot was filled just now, for the EL that `start` set.
+    // SAFETY: the slot is filled, for the EL that `start` set.
     unsafe { vectors::enter_normal_world(slot) }
 }
 
-/// Every other PE, on the slot that it drew, with the MMU on. Returns into the
-/// Normal world once another PE turns it on.
-extern "C" fn secondary_main(slot: *mut PeData) -> ! {
-    let Some(index) = Board::pe_index(MPIDR_EL1.get()) else {
-        crash::stop();
-    };
-    // SAFETY: the slot is mapped and this PE's alone: it drew it.
-    let pe = unsafe {
-        slot.write(PeData::new(index));
-        &mut *slot
-    };
-    features::open();
-    Board::configure_pe_interrupts(index);
-    power::wait_and_start(pe);
-    // SAFETY: the slot was filled above, for the EL that `start` set.
+/// Every other PE, on its slot with the MMU on; and each that was powered down
+/// since. Returns into the Normal world once another PE turns it on, or where it
+/// went down for a while.
+extern "C" fn secondary_main(slot: *mut PeData, index: usize) -> ! {
+    open_pe();
+    let start = Board::start(index);
+    // SAFETY: `boot` has filled the slot, and it is this PE's alone: it has its
+    // index.
+    let pe = unsafe { &mut *slot };
+    if start != Start::Woken {
+        *pe = PeData::new(index);
+    }
+    match start {
+        Start::Reset => {
+            Board::configure_pe_interrupts(index);
+            power::wait_and_start(pe);
+        }
+        Start::TurnedOn => power::turned_on(pe),
+        Start::Woken => power::resume(pe),
+    }
+    // SAFETY: the slot is filled, for the EL that the PE's entry set.
     unsafe { vectors::enter_normal_world(slot) }
+}
+
+/// Brings the registers of EL3 that a PE loses when it goes down to what they
+/// are for good.
+fn open_pe() {
+    features::open();
+    if let Some(frequency) = Board::counter_frequency() {
+        write_cntfrq_el0(CntfrqEl0::from_bits_retain(frequency));
+    }
 }

@@ -1,6 +1,6 @@
-//! EL3's own translation: an identity map in which nothing is both writable
-//! and executable, every stack has an unmapped page below it, and the Normal
-//! world's memory is there only while booting.
+//! EL3's own translation: an identity map, but for the PEs' stacks, in which
+//! nothing is both writable and executable, every stack has an unmapped page
+//! below it, and the Normal world's memory is there only while booting.
 
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
@@ -18,7 +18,8 @@ use arm_sysregs::el3::registers::{MairEl3, SctlrEl3, TcrEl3, Ttbr0El3};
 use platform::{Mapper, Memory, Platform, Region, board::Board};
 
 use crate::pe::{
-    BOOT_STACK, BOOT_STACK_SIZE, CRASH_STACK, CRASH_STACK_SIZE, PAGE, slot_page, stack_start,
+    BOOT_STACK, BOOT_STACK_SIZE, CRASH_STACK, CRASH_STACK_SIZE, PAGE, slot_memory, slot_page,
+    stack_start,
 };
 
 unsafe extern "C" {
@@ -93,8 +94,8 @@ const T0SZ: u8 = 64 - 48;
 /// ID_AA64MMFR0_EL1.PARange of 48 bits, the most that T0SZ allows.
 const PARANGE_48: u8 = 0b0101;
 
-/// Tables of the pool that subtables are taken from.
-const TABLES: usize = 24;
+/// Tables of the pool that the map is made of.
+const TABLES: usize = Board::TABLES;
 
 /// Zero pages that become translation tables, in the order in which they are needed.
 struct Tables(UnsafeCell<[PageTable<El23Attributes>; TABLES]>);
@@ -162,9 +163,17 @@ impl Map {
     }
 
     fn range(&mut self, start: usize, end: usize, attributes: El23Attributes) {
+        self.range_at(start, end, start, attributes);
+    }
+
+    /// Maps virtual addresses `start..end` to physical ones from `physical` on.
+    fn range_at(&mut self, start: usize, end: usize, physical: usize, attributes: El23Attributes) {
+        if start == end {
+            return;
+        }
         let result = self.root.map_range(
             &MemoryRegion::new(start, end),
-            PhysicalAddress(start),
+            PhysicalAddress(physical),
             attributes,
             Constraints::empty(),
         );
@@ -216,7 +225,7 @@ impl Map {
     pub fn slots(&mut self, count: usize) {
         for slot in 0..count {
             let page = slot_page(slot);
-            self.range(page, page + PAGE, MAPPED | NORMAL | XN);
+            self.range_at(page, page + PAGE, slot_memory(slot), MAPPED | NORMAL | XN);
         }
         walks_see_it();
     }

@@ -11,6 +11,8 @@ use core::mem::{MaybeUninit, offset_of};
 use aarch64_cpu::registers::{ELR_EL3, Readable, SPSR_EL3, Writeable};
 use platform::{Platform, board};
 
+use crate::secure_timer::Alarm;
+
 /// The registers of the interrupted context that EL3's Rust code may use:
 /// x0 to x18, x29 and x30. It keeps all others itself (AAPCS64). ELR and SPSR
 /// stay in their registers.
@@ -84,8 +86,8 @@ pub struct PeData {
     pub index: usize,
     /// Its part of the SDEI dispatcher.
     pub sdei: sdei::Pe<{ board::PRIVATE_EVENTS }>,
-    /// The event that its Secure timer is armed to raise.
-    pub timer_event: Option<i32>,
+    /// What its Secure timer is armed for.
+    pub alarm: Option<Alarm>,
 }
 
 impl PeData {
@@ -95,7 +97,7 @@ impl PeData {
             frame: Frame::ZERO,
             index,
             sdei: sdei::Pe::new(),
-            timer_event: None,
+            alarm: None,
         }
     }
 }
@@ -103,8 +105,9 @@ impl PeData {
 /// The size of a page, in bytes.
 pub const PAGE: usize = 4096;
 
-/// Two pages of a PE: one that is never mapped, where a stack that grows too
-/// far ends, and one with stack and state.
+/// Two pages of addresses of a PE: one that is never mapped, where a stack that
+/// grows too far ends, and one with stack and state, to which one of [`PAGES`] is
+/// mapped.
 #[repr(C, align(4096))]
 pub struct Slot {
     guard: [u8; PAGE],
@@ -136,8 +139,17 @@ impl<T> Region<T> {
     }
 }
 
-/// The slots of all PEs, in the order in which they were drawn.
-#[unsafe(link_section = ".bss.stacks.slots")]
+/// A page of memory.
+#[repr(C, align(4096))]
+pub struct Page([u8; PAGE]);
+
+/// The memory of the slots. Of a slot half is never mapped, and memory may be
+/// small, so it has addresses of its own.
+#[unsafe(link_section = ".bss.stacks.pages")]
+static PAGES: Region<[Page; Board::MAX_PES]> = Region::new();
+
+/// The slots of all PEs, by index.
+#[unsafe(link_section = ".bss.slots")]
 pub static SLOTS: Region<[Slot; Board::MAX_PES]> = Region::new();
 
 type Board = board::Board;
@@ -174,9 +186,15 @@ pub fn slot_page(slot: usize) -> usize {
     SLOTS.start() as usize + slot * size_of::<Slot>() + PAGE
 }
 
-/// The first slot's state, of the PE that boots.
-pub fn first_slot() -> *mut PeData {
-    let slot = SLOTS.start().cast::<Slot>();
-    // SAFETY: SLOTS has at least one slot; only the field's address is taken.
+/// The physical address of what is mapped there.
+pub fn slot_memory(slot: usize) -> usize {
+    PAGES.start() as usize + slot * PAGE
+}
+
+/// The state in the slot of the PE with this index.
+pub fn slot_state(index: usize) -> *mut PeData {
+    assert!(index < Board::MAX_PES);
+    let slot = SLOTS.start().cast::<Slot>().wrapping_add(index);
+    // SAFETY: a slot of SLOTS; only the field's address is taken.
     unsafe { &raw mut (*slot).pe }
 }

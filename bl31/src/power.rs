@@ -4,8 +4,10 @@ use aarch64_cpu::asm::{barrier, wfi};
 use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTV_CTL_EL0, ELR_EL3, SPSR_EL3, Writeable};
 use arm_sysregs::el1::accessors::write_sctlr_el1;
 use arm_sysregs::el1::registers::SctlrEl1;
-use arm_sysregs::el2::accessors::{write_cnthp_ctl_el2, write_hcr_el2, write_sctlr_el2};
-use arm_sysregs::el2::registers::{CnthpCtlEl2, HcrEl2, SctlrEl2};
+use arm_sysregs::el2::accessors::{
+    write_cnthp_ctl_el2, write_hcr_el2, write_ich_hcr_el2, write_sctlr_el2,
+};
+use arm_sysregs::el2::registers::{CnthpCtlEl2, HcrEl2, IchHcrEl2, SctlrEl2};
 use arm_sysregs::el3::registers::SpsrEl3;
 use platform::{Platform, board::Board, client_el, gic};
 use psci::{Entry, Outcome};
@@ -57,21 +59,33 @@ fn go_off(pe: &mut PeData) {
     PSCI.off(pe.index);
 }
 
-/// Powers this PE down until an interrupt comes for it. The machine can't do
-/// that, so EL3 waits in its place, and the PE loses what it would have lost: its
+/// Powers this PE down until an interrupt comes for it. Where the machine can't
+/// do that, EL3 waits in its place, and the PE loses what it would have lost: its
 /// registers and its CPU interface, though not its redistributor and its timers.
 fn power_down(pe: &mut PeData) {
+    leave_lower_els();
+    Board::power_down(pe.index);
     gic::listen_to_all();
     barrier::dsb(barrier::SY);
     wfi();
+    resume(pe);
+}
+
+/// Ends the power-down of this PE, which an interrupt has woken.
+pub fn resume(pe: &mut PeData) {
     let entry = PSCI.resume(pe.index);
     SDEI.pe_resume(&mut pe.sdei);
-    gic::configure_cpu_interface();
+    Board::wake_pe_interrupts(pe.index);
+    secure_timer::resume(pe);
     enter(pe, &entry);
 }
 
-/// Waits until another PE turns this one on, and makes it start.
+/// Makes this PE, which said that it is off, start once another turns it on. A
+/// machine that can powers it off, and this never returns: it comes back by
+/// [`turned_on`].
 pub fn wait_and_start(pe: &mut PeData) {
+    leave_lower_els();
+    Board::power_off(pe.index);
     gic::silence_pe();
     loop {
         if let Some(entry) = PSCI.start(pe.index) {
@@ -82,6 +96,29 @@ pub fn wait_and_start(pe: &mut PeData) {
         barrier::dsb(barrier::SY);
         wfi();
         gic::drain();
+    }
+}
+
+/// Makes this PE start, which another one had powered on.
+pub fn turned_on(pe: &mut PeData) {
+    match PSCI.start(pe.index) {
+        Some(entry) => start(pe, &entry),
+        None => {
+            Board::configure_pe_interrupts(pe.index);
+            wait_and_start(pe);
+        }
+    }
+}
+
+/// A PE that goes down has no virtual interrupt that could end its wait: what
+/// the Normal world made of its own is lost.
+fn leave_lower_els() {
+    if client_el() == ClientEl::El2 {
+        // SAFETY: registers of the Normal world, which starts anew after this.
+        unsafe {
+            write_hcr_el2(HcrEl2::empty());
+            write_ich_hcr_el2(IchHcrEl2::empty());
+        }
     }
 }
 

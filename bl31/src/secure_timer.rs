@@ -26,6 +26,15 @@ pub const ARM_TIMER: u32 = 0xc300_0000;
 /// CNTPS_CTL_EL1.ENABLE.
 const ENABLE: u64 = 1;
 
+/// What a PE's timer is armed for. It is kept beside the timer, which may lose
+/// it while the PE is powered down.
+#[derive(Clone, Copy, Debug)]
+pub struct Alarm {
+    event: i32,
+    /// In ticks of the system counter.
+    deadline: u64,
+}
+
 static OFFERED: AtomicBool = AtomicBool::new(false);
 
 /// Offers [`ARM_TIMER`] from now on.
@@ -43,13 +52,23 @@ pub fn is_offered() -> bool {
 pub fn arm(pe: &mut PeData) {
     let [_, event, ticks, ..] = pe.frame.x;
     stop();
-    pe.timer_event = Some(event as i32);
     barrier::isb(barrier::SY);
-    let deadline = CNTPCT_EL0.get().saturating_add(ticks);
-    // SAFETY: EL3 alone has this timer, and serves its interrupt.
-    unsafe { asm!("msr cntps_cval_el1, {}", in(reg) deadline, options(nomem, nostack)) };
-    control(ENABLE);
+    pe.alarm = Some(Alarm {
+        event: event as i32,
+        deadline: CNTPCT_EL0.get().saturating_add(ticks),
+    });
+    resume(pe);
     pe.frame.x[0] = 0;
+}
+
+/// Starts this PE's timer if it is armed, which it may have been before the PE
+/// was powered down.
+pub fn resume(pe: &PeData) {
+    if let Some(Alarm { deadline, .. }) = pe.alarm {
+        // SAFETY: EL3 alone has this timer, and serves its interrupt.
+        unsafe { asm!("msr cntps_cval_el1, {}", in(reg) deadline, options(nomem, nostack)) };
+        control(ENABLE);
+    }
 }
 
 /// The timer's interrupt was acknowledged on this PE.
@@ -57,7 +76,7 @@ pub fn expired(pe: &mut PeData) {
     // Level-sensitive: the line has to go down before it is deactivated.
     stop();
     gic::deactivate(gic::SECURE_TIMER.raw_value());
-    if let Some(event) = pe.timer_event.take() {
+    if let Some(Alarm { event, .. }) = pe.alarm.take() {
         // What can't be raised by now is nobody's: there is no one to tell.
         let _ = SDEI.raise(&mut pe.sdei, &mut pe.frame, event);
     }

@@ -168,10 +168,21 @@ crash_stack_taken:
     .zero   4
 
     .section .text.enter, "ax"
-    // Leaves EL3 for the first time: x0 is the PE's data.
+    // Leaves EL3 for the first time: x0 is the PE's data. What Rust has in the
+    // registers that the frame doesn't hold is EL3's own.
     .global enter_normal_world
 enter_normal_world:
     mov     sp, x0
+    mov     x19, xzr
+    mov     x20, xzr
+    mov     x21, xzr
+    mov     x22, xzr
+    mov     x23, xzr
+    mov     x24, xzr
+    mov     x25, xzr
+    mov     x26, xzr
+    mov     x27, xzr
+    mov     x28, xzr
     b       exit
     "#,
     x = const offset_of!(Frame, x),

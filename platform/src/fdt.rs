@@ -29,6 +29,14 @@ pub struct Additions<'a> {
     pub initrd: Option<(u64, u64)>,
     /// The idle states that every CPU has, in the order of their depth.
     pub idle_states: &'a [IdleState],
+    /// The RAM of the Normal world, start and end (exclusive) of each range: one
+    /// memory node in place of the tree's. They stay if this is `None`. The root
+    /// needs two cells for addresses and two for sizes then.
+    pub memory: Option<&'a [(u64, u64)]>,
+    /// The affinity fields of the PEs that there are: CPU nodes of others are
+    /// left out, those that lack are made after the tree's first. The nodes stay
+    /// as they are if this is `None`.
+    pub pes: Option<&'a [u64]>,
 }
 
 /// An idle state (the kernel's Documentation/devicetree/bindings/cpu/idle-states.yaml).
@@ -44,6 +52,8 @@ pub struct IdleState {
     pub exit_latency_us: u32,
     /// Microseconds from which on it is worth it.
     pub min_residency_us: u32,
+    /// Whether the PE's timers stop in it.
+    pub timers_stop: bool,
 }
 
 /// The phandle of the first idle state; the others follow. dtc and QEMU number
@@ -121,7 +131,7 @@ pub fn rewrite<'a>(
 
 /// The property names that the additions use; those the source lacks and those
 /// it has alike are appended to its strings.
-const ADDED_NAMES: [&str; 13] = [
+const ADDED_NAMES: [&str; 16] = [
     "compatible",
     "method",
     "enable-method",
@@ -135,6 +145,9 @@ const ADDED_NAMES: [&str; 13] = [
     "entry-latency-us",
     "exit-latency-us",
     "min-residency-us",
+    "local-timer-stop",
+    "device_type",
+    "reg",
 ];
 
 /// The source's strings block, which is kept as it is.
@@ -283,7 +296,8 @@ impl Writer<'_> {
                 ("psci", _) => {}
                 ("chosen", _) => chosen = Some(child),
                 ("firmware", _) => firmware = Some(child),
-                ("cpus", _) => self.cpus(child, additions.idle_states)?,
+                ("cpus", _) => self.cpus(child, additions)?,
+                (name, _) if additions.memory.is_some() && is_memory(name) => {}
                 (_, None) => self.copy(child)?,
                 // The names of its properties stay where they are in the
                 // strings block, so it can stay as it is, up to the next one.
@@ -294,6 +308,9 @@ impl Writer<'_> {
                 }
             }
         }
+        if let Some(ranges) = additions.memory {
+            self.memory(ranges)?;
+        }
         self.chosen(chosen, additions)?;
         self.firmware(firmware)?;
         self.begin("psci")?;
@@ -303,27 +320,93 @@ impl Writer<'_> {
         self.end()
     }
 
-    fn cpus(&mut self, cpus: FdtNode<'_>, idle_states: &[IdleState]) -> Result<(), FdtError> {
+    fn memory(&mut self, ranges: &[(u64, u64)]) -> Result<(), FdtError> {
+        self.begin("memory")?;
+        self.string("device_type", "memory")?;
+        self.u32(PROP)?;
+        self.u32(size_of_val(ranges) as u32)?;
+        self.u32(self.names.of_added("reg"))?;
+        for (start, end) in ranges {
+            self.u64(*start)?;
+            self.u64(end - start)?;
+        }
+        self.end()
+    }
+
+    fn cpus(&mut self, cpus: FdtNode<'_>, additions: &Additions<'_>) -> Result<(), FdtError> {
+        let idle_states = additions.idle_states;
         self.begin(cpus.name())?;
         self.properties(cpus, &[])?;
         for child in cpus.children() {
             if is_cpu(child) {
-                self.begin(child.name())?;
-                self.properties(child, &["enable-method", "cpu-idle-states"])?;
-                self.string("enable-method", "psci")?;
-                if !idle_states.is_empty() {
-                    self.cell_list("cpu-idle-states", idle_phandles(idle_states))?;
+                let is_there = |pes: &[u64]| cpu_affinity(child).is_some_and(|a| pes.contains(&a));
+                if additions.pes.is_none_or(is_there) {
+                    self.cpu(child, idle_states, None)?;
                 }
-                for grandchild in child.children() {
-                    self.copy(grandchild)?;
-                }
-                self.end()?;
             } else if child.name() != "idle-states" {
                 self.copy(child)?;
             }
         }
+        let mut nodes = cpus.children().filter(|node| is_cpu(*node));
+        if let Some(first) = nodes.next() {
+            for pe in additions.pes.into_iter().flatten() {
+                let has_it = |node| cpu_affinity(node) == Some(*pe);
+                if !cpus.children().any(|node| is_cpu(node) && has_it(node)) {
+                    self.cpu(first, idle_states, Some(*pe))?;
+                }
+            }
+        }
         self.idle_states(idle_states)?;
         self.end()
+    }
+
+    /// A CPU's node; as that of another PE, if one is given.
+    fn cpu(
+        &mut self,
+        cpu: FdtNode<'_>,
+        idle_states: &[IdleState],
+        pe: Option<u64>,
+    ) -> Result<(), FdtError> {
+        let mut replaced: &[&str] = &["enable-method", "cpu-idle-states"];
+        if let Some(pe) = pe {
+            replaced = &["enable-method", "cpu-idle-states", "reg", "phandle"];
+            self.begin_cpu(pe)?;
+            let cells = pe.to_be_bytes();
+            // As wide as its model's.
+            let width = cpu.property("reg").map_or(8, |reg| reg.value().len());
+            self.property("reg", &cells[8 - width.min(8)..])?;
+        } else {
+            self.begin(cpu.name())?;
+        }
+        self.properties(cpu, replaced)?;
+        self.string("enable-method", "psci")?;
+        if !idle_states.is_empty() {
+            self.cell_list("cpu-idle-states", idle_phandles(idle_states))?;
+        }
+        for child in cpu.children() {
+            self.copy(child)?;
+        }
+        self.end()
+    }
+
+    /// Begins `cpu@AFFINITY`.
+    fn begin_cpu(&mut self, pe: u64) -> Result<(), FdtError> {
+        /// A name as it grows.
+        struct Name([u8; 24], usize);
+        impl fmt::Write for Name {
+            fn write_str(&mut self, text: &str) -> fmt::Result {
+                let end = self.1 + text.len();
+                let place = self.0.get_mut(self.1..end).ok_or(fmt::Error)?;
+                place.copy_from_slice(text.as_bytes());
+                self.1 = end;
+                Ok(())
+            }
+        }
+        let mut name = Name([0; 24], 0);
+        // Four letters and 16 digits at most.
+        let _ = fmt::Write::write_fmt(&mut name, format_args!("cpu@{pe:x}"));
+        let Name(bytes, length) = name;
+        self.begin(core::str::from_utf8(&bytes[..length]).unwrap_or_default())
     }
 
     fn idle_states(&mut self, idle_states: &[IdleState]) -> Result<(), FdtError> {
@@ -343,6 +426,9 @@ impl Writer<'_> {
                 ("phandle", phandle),
             ] {
                 self.property(name, &value.to_be_bytes())?;
+            }
+            if state.timers_stop {
+                self.property("local-timer-stop", &[])?;
             }
             self.end()?;
         }
@@ -419,6 +505,20 @@ fn idle_phandles(idle_states: &[IdleState]) -> impl ExactSizeIterator<Item = u32
 pub(crate) fn is_cpu(node: FdtNode<'_>) -> bool {
     node.property("device_type")
         .is_some_and(|kind| kind.value() == b"cpu\0")
+}
+
+/// Whether a node of this name describes memory (Devicetree Specification 3.4).
+pub(crate) fn is_memory(name: &str) -> bool {
+    name == "memory" || name.starts_with("memory@")
+}
+
+/// The affinity fields of a CPU: its `reg`, of one or two cells.
+pub(crate) fn cpu_affinity(cpu: FdtNode<'_>) -> Option<u64> {
+    match *cpu.property("reg")?.value() {
+        [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d]).into()),
+        [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -122,6 +122,29 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
     }
 }
 
+/// The redistributor frames of a region, up to its last: the address of each,
+/// and the affinity fields of the PE whose it is.
+///
+/// # Safety
+///
+/// `start..end` are physical addresses of redistributor frames, mapped as Device
+/// memory, that nothing else uses at this time.
+pub unsafe fn frames(start: usize, end: usize) -> impl Iterator<Item = (usize, u64)> {
+    let mut next = Some(start);
+    core::iter::from_fn(move || {
+        let address = next.filter(|address| address + size_of::<GicrSgi>() <= end)?;
+        let pointer = NonNull::new(address as *mut GicrSgi)?;
+        // SAFETY: inside the region that the caller vouches for.
+        let frame = unsafe { UniqueMmioPointer::new(pointer) };
+        let gicr = field_shared!(frame, gicr);
+        let typer = field_shared!(gicr, typer).read();
+        // GICv4 frames have two more 64 KiB pages, for virtual LPIs.
+        let size = size_of::<GicrSgi>() << u32::from(typer.virtual_lpis_supported());
+        next = (!typer.last_redistributor()).then_some(address + size);
+        Some((address, typer.core_mpidr()))
+    })
+}
+
 /// What is known of each PE's part of the GIC, on a machine on which `EVENTS`
 /// private events can have an interrupt. Filled by the PE that boots.
 pub struct PeInterrupts<const PES: usize, const EVENTS: usize> {
@@ -156,25 +179,13 @@ impl<const PES: usize, const EVENTS: usize> PeInterrupts<PES, EVENTS> {
         pe_index: impl Fn(u64) -> Option<usize>,
     ) -> usize {
         let mut found = 0;
-        let mut address = start;
-        while address + size_of::<GicrSgi>() <= end {
-            let Some(pointer) = NonNull::new(address as *mut GicrSgi) else {
-                break;
-            };
-            // SAFETY: inside the region that the caller vouches for.
-            let frame = unsafe { UniqueMmioPointer::new(pointer) };
-            let gicr = field_shared!(frame, gicr);
-            let typer = field_shared!(gicr, typer).read();
-            if let Some(index) = pe_index(typer.core_mpidr()) {
+        // SAFETY: the caller's promise.
+        for (address, mpidr) in unsafe { frames(start, end) } {
+            if let Some(index) = pe_index(mpidr) {
                 self.frames[index].store(address, Relaxed);
-                self.targets[index].store(sgi_target(typer.core_mpidr()), Relaxed);
+                self.targets[index].store(sgi_target(mpidr), Relaxed);
                 found += 1;
             }
-            if typer.last_redistributor() {
-                break;
-            }
-            // GICv4 frames have two more 64 KiB pages, for virtual LPIs.
-            address += size_of::<GicrSgi>() << u32::from(typer.virtual_lpis_supported());
         }
         found
     }
@@ -271,6 +282,24 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
     GicRedistributor::new(frame).wait_for_pending_write();
 
     configure_cpu_interface();
+}
+
+/// Ends [`sleep_pe`], whose frame this is; also where the PE was not put to sleep.
+pub fn wake_pe(frame: UniqueMmioPointer<'static, GicrSgi>) {
+    // An error means that it is awake.
+    let _ = GicRedistributor::new(frame).mark_core_awake();
+    configure_cpu_interface();
+}
+
+/// Takes this PE, whose frame this is, from the distributor: an interrupt for it
+/// is a request to wake it from now on (Arm IHI 0069 11.1).
+pub fn sleep_pe(frame: UniqueMmioPointer<'static, GicrSgi>) {
+    GicCpuInterface::enable_group0(false);
+    GicCpuInterface::enable_group1_non_secure(false);
+    barrier::isb(barrier::SY);
+    barrier::dsb(barrier::SY);
+    // An error means that it is asleep.
+    let _ = GicRedistributor::new(frame).mark_core_asleep();
 }
 
 /// Brings this PE's CPU interface to its first state: EL3's, with nothing of

@@ -6,6 +6,8 @@
 
 #![cfg_attr(not(test), no_std)]
 
+#[cfg(target_os = "none")]
+pub mod events;
 pub mod fdt;
 pub mod image;
 pub mod ram;
@@ -13,7 +15,11 @@ pub mod topology;
 
 // What follows uses registers of the PE, so there is nothing of it on a host.
 #[cfg(target_os = "none")]
+pub mod cache;
+#[cfg(target_os = "none")]
 pub mod console;
+#[cfg(all(target_os = "none", feature = "fvp_base"))]
+pub mod fvp_base;
 #[cfg(target_os = "none")]
 pub mod gic;
 #[cfg(target_os = "none")]
@@ -21,7 +27,11 @@ pub mod gic_events;
 #[cfg(target_os = "none")]
 mod ports;
 #[cfg(target_os = "none")]
+mod protect;
+#[cfg(all(target_os = "none", feature = "qemu_virt"))]
 pub mod qemu_virt;
+#[cfg(target_os = "none")]
+pub mod tree;
 
 #[cfg(target_os = "none")]
 pub use on_target::*;
@@ -30,6 +40,10 @@ pub use on_target::*;
 #[cfg(all(target_os = "none", feature = "qemu_virt"))]
 pub use qemu_virt as board;
 
+/// The board that the image is built for.
+#[cfg(all(target_os = "none", feature = "fvp_base"))]
+pub use fvp_base as board;
+
 #[cfg(target_os = "none")]
 mod on_target {
     use arm_gic::IntId;
@@ -37,6 +51,7 @@ mod on_target {
 
     use crate::console::Consoles;
     use crate::fdt::FdtError;
+    use crate::gic::SGI_POWER_ON;
     use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
     pub use crate::ports::{PsciPort, SdeiPort, client, client_el, take_exception, vbar};
@@ -123,6 +138,17 @@ mod on_target {
         }
     }
 
+    /// Why a PE is where the image starts.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    pub enum Start {
+        /// The machine was turned on, or reset.
+        Reset,
+        /// Another PE powered it on ([`Platform::power_on`]).
+        TurnedOn,
+        /// An interrupt ended [`Platform::power_down`].
+        Woken,
+    }
+
     /// Makes memory accessible to EL3, at the address where it is.
     pub trait Mapper {
         /// Maps a region to keep.
@@ -145,10 +171,10 @@ mod on_target {
     /// Why the Normal world can't be started.
     #[derive(Clone, Copy, Debug, Eq, PartialEq)]
     pub enum BootError {
-        /// No device tree where the machine leaves it.
-        NoDeviceTree,
-        /// The device tree has no GICv3 (or later).
-        NoGicV3,
+        /// No device tree where the machine leaves it; the text says where.
+        NoDeviceTree(&'static str),
+        /// The device tree has no GICv3 (or later); the text says what to do.
+        NoGicV3(&'static str),
         /// The machine's GIC has no Secure state, or a PE no redistributor.
         UnusableGic,
         /// The PEs can't be served.
@@ -157,6 +183,8 @@ mod on_target {
         TooLittleRam {
             /// What it was for.
             what: &'static str,
+            /// The machine's way to have more.
+            hint: &'static str,
             /// What is missing as a whole, in MiB.
             needed_mib: u64,
             /// What there is, in MiB.
@@ -166,8 +194,9 @@ mod on_target {
         Kernel(HeaderError),
         /// The device tree could not be written.
         DeviceTree(FdtError),
-        /// The machine's way of handing things over doesn't work.
-        Transfer,
+        /// The machine's way of handing things over doesn't work; the text
+        /// names it.
+        Transfer(&'static str),
         /// The board's option that names what to boot can't be followed.
         BadOption(&'static str),
         /// Nothing to boot; the text says how to name something.
@@ -177,8 +206,8 @@ mod on_target {
     impl fmt::Display for BootError {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match self {
-                Self::NoDeviceTree => f.write_str("no device tree at the base of RAM"),
-                Self::NoGicV3 => f.write_str("no GICv3 (QEMU: -M virt,gic-version=3)"),
+                Self::NoDeviceTree(place) => write!(f, "no device tree {place}"),
+                Self::NoGicV3(hint) => write!(f, "no GICv3 ({hint})"),
                 Self::UnusableGic => {
                     f.write_str("the GIC has no Secure state, or lacks a PE's redistributor")
                 }
@@ -188,15 +217,16 @@ mod on_target {
                 Self::Topology(error) => write!(f, "the device tree's CPUs: {error:?}"),
                 Self::TooLittleRam {
                     what,
+                    hint,
                     needed_mib,
                     present_mib,
                 } => write!(
                     f,
-                    "too little RAM: {what} needs {needed_mib} MiB, there are {present_mib} (QEMU: -m)"
+                    "too little RAM: {what} needs {needed_mib} MiB, there are {present_mib} ({hint})"
                 ),
                 Self::Kernel(error) => write!(f, "what was given as kernel: {error}"),
                 Self::DeviceTree(error) => error.fmt(f),
-                Self::Transfer => f.write_str("QEMU's fw_cfg does not answer"),
+                Self::Transfer(what) => write!(f, "{what} does not answer"),
                 Self::BadOption(text) | Self::Nothing(text) => f.write_str(text),
             }
         }
@@ -224,6 +254,11 @@ mod on_target {
         const MAX_PES: usize;
         /// The affinity fields of the PE that boots; the others wait for it.
         const BOOT_AFFINITY: u64;
+        /// Translation tables of 4 KiB that EL3's map may take.
+        const TABLES: usize;
+        /// What makes the machine start the image at EL3, to follow "not started
+        /// at EL3"; empty if it can't do anything else.
+        const NEEDS_EL3: &'static str;
         /// The address of a 32-bit register, readable without translation,
         /// whose bit 0 is clear out of reset, until [`release`](Self::release)
         /// sets it. Memory can't serve: it keeps its contents over a reset.
@@ -235,6 +270,15 @@ mod on_target {
         /// Devices that EL3 uses throughout, besides those that
         /// [`discover`](Self::discover) finds.
         const DEVICES: &'static [Region];
+
+        /// What has to be done before the caches are on. There is nothing by
+        /// default.
+        ///
+        /// # Safety
+        ///
+        /// Called once, first of all, by the PE that boots, with the MMU off:
+        /// this must not use atomics or locks.
+        unsafe fn prepare() {}
 
         /// The consoles, not yet turned on.
         fn consoles() -> &'static Consoles;
@@ -288,8 +332,37 @@ mod on_target {
         /// The index of the PE that an MPIDR names.
         fn pe_index(mpidr: u64) -> Option<usize>;
 
+        /// The frequency of the system counter in Hz, where CNTFRQ_EL0 is the
+        /// firmware's to set; `None` where the machine sets it.
+        fn counter_frequency() -> Option<u64> {
+            None
+        }
+
+        /// Why this PE, the one with this index, is here.
+        fn start(_index: usize) -> Start {
+            Start::Reset
+        }
+
+        /// Makes a PE that is off go on: back to the image's start, or out of
+        /// its wait in EL3.
+        fn power_on(index: usize) {
+            Self::raise_sgi(SGI_POWER_ON, index);
+        }
+
+        /// Powers this PE off until [`power_on`](Self::power_on). Returns only
+        /// where the machine can't: then EL3 waits in its place.
+        fn power_off(_index: usize) {}
+
+        /// Powers this PE down until an interrupt that is enabled and routed to
+        /// it is pending. Returns only where the machine can't.
+        fn power_down(_index: usize) {}
+
         /// Brings this PE's part of the GIC to its first state. `index` is this PE's.
         fn configure_pe_interrupts(index: usize);
+
+        /// Ends what [`power_down`](Self::power_down) did to this PE's part of
+        /// the GIC. What the Normal world had set in its redistributor is as it was.
+        fn wake_pe_interrupts(index: usize);
 
         /// Raises a Group 0 SGI at a PE.
         fn raise_sgi(intid: IntId, index: usize);

@@ -17,7 +17,7 @@ use arm_sysregs::el2::registers::{ElrEl2, GcscrEl2, HcrEl2, SpsrEl2};
 use sdei::{Client, ClientEl, Features, Owner};
 
 use crate::Platform;
-use crate::gic::{SGI_EVENT, SGI_POWER_ON};
+use crate::gic::SGI_EVENT;
 use crate::gic_events::Interrupt;
 
 /// The client EL of this PE: the highest of the Non-secure state.
@@ -238,7 +238,7 @@ impl<B: Platform> psci::Port for PsciPort<B> {
     }
 
     fn power_on(&self, pe: usize) {
-        B::raise_sgi(SGI_POWER_ON, pe);
+        B::power_on(pe);
     }
 
     fn is_nonsecure_ram(&self, base: u64, length: u64) -> bool {

@@ -98,6 +98,7 @@ pub fn run(options: &Options) -> Result<()> {
     let image = image::build(Platform::QemuVirt, None)?;
     let program = image::build_payload()?;
     let run = payload::Run {
+        board: harness::Board::QemuVirt,
         name: "bench".into(),
         cpu: "max",
         cpus: 4,

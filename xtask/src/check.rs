@@ -1,8 +1,9 @@
 //! `fmt` and `lint`.
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
+use crate::image::Platform;
 use crate::rust_target::{TARGET, cargo};
 use crate::{process, project, rust_target, setup};
 
@@ -48,6 +49,10 @@ pub fn lint() -> Result<()> {
     let target = ["--release", "--target", TARGET];
     let bare_metal = [&["clippy"], &BARE_METAL[..], &target].concat();
     step(&bare_metal, &warnings, what)?;
+    for board in other_boards() {
+        let image = [&["clippy"], &target[..], &image_of(&board)].concat();
+        step(&image, &warnings, what)?;
+    }
     let what = "the documentation has errors";
     step(&["doc", "--no-deps", "--document-private-items"], &[], what)?;
     let bare_metal = [
@@ -57,8 +62,34 @@ pub fn lint() -> Result<()> {
     ]
     .concat();
     step(&bare_metal, &[], what)?;
+    for board in other_boards() {
+        let doc = ["doc", "--no-deps", "--document-private-items"];
+        let image = [&doc, &target[..], &image_of(&board)].concat();
+        step(&image, &[], what)?;
+    }
     println!("Nothing to complain about.");
     Ok(())
+}
+
+/// The boards that the image isn't built for by default.
+fn other_boards() -> impl Iterator<Item = String> {
+    Platform::value_variants()
+        .iter()
+        .filter(|platform| **platform != Platform::default())
+        .map(ToString::to_string)
+}
+
+/// What chooses the image for a board, and the crate that has the board.
+fn image_of(board: &str) -> [&str; 7] {
+    [
+        "--package",
+        "bl31",
+        "--package",
+        "platform",
+        "--no-default-features",
+        "--features",
+        board,
+    ]
 }
 
 fn step(arguments: &[&str], more: &[&str], what: &str) -> Result<()> {

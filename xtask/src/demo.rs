@@ -1,7 +1,7 @@
 //! `demo`: a CPU that masks interrupts for ever, and event 0 reaching it; then a
 //! panic, and the crash dump that shows where that CPU was.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 use clap::Args;
@@ -10,14 +10,21 @@ use harness::{Machine, Session};
 
 use crate::image::{self, Platform};
 use crate::qemu::{self, Choice};
-use crate::{initramfs, nmi_kernel, project, vmcore};
+use crate::{fvp, initramfs, nmi_kernel, project, vmcore};
 
 /// Options of `demo`.
 #[derive(Args)]
 pub struct Options {
-    /// Number of PEs, at least 2
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(2..))]
-    smp: u32,
+    /// Board
+    #[arg(long, value_enum, default_value_t)]
+    platform: Platform,
+    /// A model of fvp_base: Arm's program FVP_Base_RevC-2xAEMvA, or a QEMU with a
+    /// machine fvp-base-revc
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Number of PEs, at least 2 [default: 4, fvp_base 8]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
+    smp: Option<u32>,
     /// CPU model of QEMU. On `max`, which waits with WFIT, the kernel's delays
     /// take several times as long
     #[arg(long, default_value = "neoverse-n1")]
@@ -33,9 +40,16 @@ pub struct Options {
 ///
 /// When what is to be shown does not happen.
 pub fn run(options: &Options) -> Result<()> {
-    let image = image::build(Platform::QemuVirt, None)?;
-    let mut machine = Machine::new(&qemu::one(&options.qemu)?, &image.bin);
-    machine.cpus = options.smp;
+    let image = image::build(options.platform, None)?;
+    let model = match options.platform {
+        Platform::QemuVirt => None,
+        Platform::FvpBase => Some(fvp::require(options.model.as_deref())?),
+    };
+    let mut machine = match &model {
+        None => Machine::new(&qemu::one(&options.qemu)?, &image.bin),
+        Some(model) => model.machine(&image.bin),
+    };
+    machine.cpus = options.smp.unwrap_or(machine.cpus);
     machine.cpu.clone_from(&options.cpu);
     machine.kernel = Some(nmi_kernel::image()?);
     machine.initrd = Some(initramfs::with_kernel()?);
@@ -44,14 +58,17 @@ pub fn run(options: &Options) -> Result<()> {
     machine.memory = "512M".into();
     let disk = vmcore::disk("demo")?;
     machine.disk = Some(disk.clone());
+    if let Some(model) = &model {
+        model.take_over(&mut machine, &image, "demo")?;
+    }
     let program_counter =
-        show(&machine, options.smp).map_err(|failure| anyhow!("the demo went wrong: {failure}"))?;
+        show(&machine).map_err(|failure| anyhow!("the demo went wrong: {failure}"))?;
 
     heading("Result");
     println!("CPU 1, spinning with interrupts masked, printed where it was: {program_counter}");
     println!(
         "The panic stopped all {} CPUs: it asked CPU 1 by SDEI.",
-        options.smp
+        machine.cpus
     );
     conclude(&disk)
 }
@@ -74,10 +91,11 @@ fn conclude(disk: &Path) -> Result<()> {
 }
 
 /// Returns where the wedged CPU said that it was.
-fn show(machine: &Machine, cpus: u32) -> Result<String, harness::Failure> {
+fn show(machine: &Machine) -> Result<String, harness::Failure> {
+    let cpus = machine.cpus;
     heading(&format!(
         "Linux, with CONFIG_ARM_SDEI_NMI=y, boots on BL31 in {} with {cpus} CPUs",
-        machine.qemu
+        machine.title()
     ));
     let mut session = Session::start(
         machine,

@@ -54,6 +54,29 @@ fn kernel_package(apt: &Apt, version: &str) -> Result<Package> {
     }
 }
 
+/// Linux's device tree of the FVP Base RevC, as Debian ships it.
+pub fn fvp_tree() -> Result<PathBuf> {
+    const FILE: &str = "fvp-base-revc.dtb";
+    let place = project::cached("fvp-base-revc", |place| {
+        let apt = Apt::open()?;
+        // Since 7.x the package that the kernel's modules and its image share.
+        let meta = apt.find("linux-base-arm64", "arm64", |_, _| true)?;
+        let same = |version: &str, _: &str| version == meta.version;
+        let name = apt
+            .dependencies(&meta)?
+            .into_iter()
+            .find(|name| name.starts_with("linux-base-"))
+            .with_context(|| format!("{} {} depends on no linux-base", meta.name, meta.version))?;
+        let package = apt.find(&name, "arm64", same)?;
+        apt.unpack(&package, place)?;
+        let tree =
+            find(place, FILE)?.with_context(|| format!("{} has no {FILE} in it", package.name))?;
+        fs::rename(&tree, place.join(FILE)).context("cannot move the device tree")?;
+        fs::remove_dir_all(place.join("usr")).context("cannot remove the other device trees")
+    })?;
+    Ok(place.join(FILE))
+}
+
 /// busybox for arm64, static.
 pub fn busybox() -> Result<PathBuf> {
     unpacked("busybox", "busybox-static", "bin/busybox")

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::ValueEnum;
+use harness::Board;
 use object::Endianness;
 use object::elf::{PF_X, PT_LOAD};
 use object::read::elf::{ElfFile64, ProgramHeader};
@@ -23,6 +24,28 @@ pub enum Platform {
     /// QEMU's virt machine with secure=on
     #[default]
     QemuVirt,
+    /// Arm's FVP Base RevC
+    FvpBase,
+}
+
+impl Platform {
+    /// The one that tests of this board need.
+    pub fn of(board: Board) -> Self {
+        match board {
+            Board::QemuVirt => Self::QemuVirt,
+            Board::FvpBase => Self::FvpBase,
+        }
+    }
+
+    /// The end of the memory that the image runs in, where that is scarce, and
+    /// its name.
+    fn scarce_memory(self) -> Option<(u64, &'static str)> {
+        match self {
+            Self::QemuVirt => None,
+            // 256 KiB.
+            Self::FvpBase => Some((0x0404_0000, "Trusted SRAM")),
+        }
+    }
 }
 
 /// How much the image logs on its console.
@@ -54,10 +77,13 @@ fn value_name(value: &impl ValueEnum) -> String {
 
 /// The EL3 image, built.
 pub struct Image {
-    /// What is put into flash.
+    /// What the machine loads.
     pub bin: PathBuf,
     /// The same with symbols and line numbers.
     pub elf: PathBuf,
+    /// The address at which it is loaded.
+    pub load: u64,
+    platform: Platform,
 }
 
 impl Image {
@@ -66,7 +92,15 @@ impl Image {
         let size = fs::metadata(&self.bin)
             .with_context(|| format!("cannot read {}", self.bin.display()))?
             .len();
-        println!("{} ({size} bytes in flash)", self.bin.display());
+        println!(
+            "{} ({size} bytes, loaded at {:#x})",
+            self.bin.display(),
+            self.load
+        );
+        if let Some((end, memory)) = self.platform.scarce_memory() {
+            let used = memory_end(&self.elf, end)?;
+            println!("{} bytes of {memory} are left", end - used);
+        }
         println!("{}", self.elf.display());
         Ok(())
     }
@@ -76,7 +110,7 @@ impl Image {
 ///
 /// # Errors
 ///
-/// When cargo fails, or the ELF file is not laid out from address 0.
+/// When cargo fails, or the ELF file is no good.
 pub fn build(platform: Platform, log: Option<LogLevel>) -> Result<Image> {
     let elf = compile("bl31", |cargo| {
         cargo
@@ -87,14 +121,15 @@ pub fn build(platform: Platform, log: Option<LogLevel>) -> Result<Image> {
         }
     })?;
     let directory = project::target().join(platform.to_string());
+    let (load, bytes) = flatten(&elf)?;
     let image = Image {
         bin: directory.join("bl31.bin"),
         elf: directory.join("bl31.elf"),
+        load,
+        platform,
     };
     project::make_dir(&directory)?;
     fs::copy(&elf, &image.elf).with_context(|| format!("cannot write {}", image.elf.display()))?;
-    let (base, bytes) = flatten(&elf)?;
-    ensure!(base == 0, "bl31 is linked to load at {base:#x}, not at 0");
     write(&image.bin, &bytes)?;
     Ok(image)
 }
@@ -180,6 +215,26 @@ fn segments(elf: &Path) -> Result<Vec<Segment>> {
     }
     segments.sort_by_key(|segment| segment.load);
     Ok(segments)
+}
+
+/// The first address that nothing of an ELF file needs, of the memory that ends at
+/// `end`.
+fn memory_end(elf: &Path, end: u64) -> Result<u64> {
+    let data = fs::read(elf).with_context(|| format!("cannot read {}", elf.display()))?;
+    let file = ElfFile64::<Endianness>::parse(data.as_slice())
+        .with_context(|| format!("{} is no good ELF file", elf.display()))?;
+    let endian = file.endian();
+    file.elf_program_headers()
+        .iter()
+        .filter(|header| header.p_type(endian) == PT_LOAD)
+        .map(|header| {
+            header
+                .p_vaddr(endian)
+                .saturating_add(header.p_memsz(endian))
+        })
+        .filter(|used| *used <= end)
+        .max()
+        .with_context(|| format!("{} has nothing to load", elf.display()))
 }
 
 /// Where the code of an ELF file runs.

@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod demo;
 mod fetch;
+mod fvp;
 mod image;
 mod initramfs;
 mod install;

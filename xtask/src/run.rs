@@ -11,24 +11,34 @@ use harness::{Consoles, Machine};
 
 use crate::image::{self, LogLevel, Platform};
 use crate::qemu::{self, Choice};
-use crate::{initramfs, project, setup};
+use crate::{fvp, initramfs, project, setup};
 
 /// Options of `run`.
 #[derive(Args)]
 pub struct Options {
+    /// Board
+    #[arg(long, value_enum, default_value_t)]
+    platform: Platform,
+    /// A model of fvp_base: Arm's program FVP_Base_RevC-2xAEMvA, or a QEMU with a
+    /// machine fvp-base-revc
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// The parameters that Arm's model is started with
+    #[arg(long, default_value = fvp::PARAMETERS)]
+    parameters: PathBuf,
     /// Debian's kernel of this version (6.1, 6.12, 7.3), `nmi` for one with
     /// SDEI's cross-CPU NMI, or an arm64 Image
     #[arg(long, default_value = NEWEST)]
     kernel: String,
-    /// Number of PEs
-    #[arg(long, default_value_t = 4)]
-    smp: u32,
+    /// Number of PEs [default: 4, fvp_base 8; Arm's model has it in its parameters]
+    #[arg(long)]
+    smp: Option<u32>,
     /// CPU model of QEMU
     #[arg(long, default_value = "max")]
     cpu: String,
-    /// RAM, as QEMU writes sizes
-    #[arg(long, default_value = "2G")]
-    memory: String,
+    /// RAM, as QEMU writes sizes [default: 2G, fvp_base 4G]
+    #[arg(long)]
+    memory: Option<String>,
     /// Further words for the kernel's command line
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     append: String,
@@ -54,11 +64,22 @@ pub struct Options {
 
 /// Builds, fetches and boots; the exit code is QEMU's.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let image = image::build(Platform::QemuVirt, options.log)?;
-    let mut machine = Machine::new(&qemu::one(&options.qemu)?, &image.bin);
+    let image = image::build(options.platform, options.log)?;
+    let model = match options.platform {
+        Platform::QemuVirt => None,
+        Platform::FvpBase => Some(
+            fvp::require(options.model.as_deref())?.with_parameters(Some(&options.parameters))?,
+        ),
+    };
+    let mut machine = match &model {
+        None => Machine::new(&qemu::one(&options.qemu)?, &image.bin),
+        Some(model) => model.machine(&image.bin),
+    };
     machine.cpu.clone_from(&options.cpu);
-    machine.cpus = options.smp;
-    machine.memory.clone_from(&options.memory);
+    machine.cpus = options.smp.unwrap_or(machine.cpus);
+    if let Some(memory) = &options.memory {
+        machine.memory.clone_from(memory);
+    }
     machine.el2 = !options.no_el2;
     machine.kernel = Some(setup::kernel(&options.kernel)?);
     machine.initrd = Some(match &options.initrd {
@@ -68,6 +89,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     machine.append = Some(command_line(&options.kernel, None, &options.append));
     if options.gdb {
         machine.extra = vec!["-S".into(), "-s".into()];
+    }
+    if let Some(model) = &model {
+        model.take_over(&mut machine, &image, "run")?;
     }
     let logs = project::logs();
     project::make_dir(&logs)?;
@@ -80,7 +104,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 
     println!(
         "Linux {} on {}, {} PEs. Ctrl-A x ends QEMU.",
-        options.kernel, machine.qemu, options.smp
+        options.kernel,
+        machine.title(),
+        machine.cpus
     );
     println!("The Secure console goes to {}", secure.display());
     if options.gdb {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use harness::linux::{self, Boot, Files, Step};
-use harness::{Failure, Qemu, Session, Tally, payload};
+use harness::{Board, Failure, Machine, Qemu, Session, Tally, payload};
 
-use crate::image::{self, Platform};
+use crate::image::{self, Image, Platform};
 use crate::qemu::{self, Choice};
-use crate::{fetch, initramfs, nmi_kernel, project, setup, symbolize, unit, vmcore};
+use crate::{fetch, fvp, initramfs, nmi_kernel, project, setup, symbolize, unit, vmcore};
 
 /// Options of `test`.
 #[derive(Args)]
@@ -32,6 +32,10 @@ pub struct Options {
     /// or a program
     #[arg(long, default_value = "all")]
     qemu: Choice,
+    /// The model of fvp_base to test on: Arm's program FVP_Base_RevC-2xAEMvA, or
+    /// a QEMU with a machine fvp-base-revc
+    #[arg(long)]
+    model: Option<PathBuf>,
     /// How many machines run at the same time
     #[arg(long, default_value_t = default_jobs())]
     jobs: usize,
@@ -161,6 +165,50 @@ fn for_each_qemu(
     runs.into_iter()
 }
 
+/// A board that tests run on: its image, and the programs that emulate it.
+struct Bench {
+    image: Image,
+    /// The first for all tests, the second for those meant for it.
+    qemus: Vec<Qemu>,
+    /// The model, of a board that is no QEMU `virt`.
+    model: Option<fvp::Program>,
+}
+
+impl Bench {
+    /// `None` if nothing here emulates the board.
+    fn of(board: Board, options: &Options) -> Result<Option<Self>> {
+        let (qemus, model) = match board {
+            Board::QemuVirt => (qemus(options)?, None),
+            Board::FvpBase => match fvp::find(options.model.as_deref())? {
+                Some(model) => (vec![model.qemu().clone()], Some(model)),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Self {
+            image: image::build(Platform::of(board), None)?,
+            qemus,
+            model,
+        }))
+    }
+
+    /// The machine of a test, ready to run.
+    fn complete(&self, mut machine: Machine, name: &str) -> Result<Machine> {
+        if let Some(model) = &self.model {
+            model.take_over(&mut machine, &self.image, name)?;
+        }
+        Ok(machine)
+    }
+}
+
+/// What was skipped since nothing emulates a board.
+fn skipped(tests: usize) -> Tally {
+    println!("FVP tests skipped: no model");
+    Tally {
+        skipped: u32::try_from(tests).unwrap_or(u32::MAX),
+        ..Tally::default()
+    }
+}
+
 fn run_payload(options: &Options) -> Result<Tally> {
     let runs: Vec<payload::Run> = payload::runs()
         .into_iter()
@@ -170,21 +218,39 @@ fn run_payload(options: &Options) -> Result<Tally> {
         return Ok(Tally::default());
     }
     println!("== payload: the image's calls, one by one");
-    let firmware = image::build(Platform::QemuVirt, None)?.bin;
     let program = image::build_payload()?;
-    let qemus = qemus(options)?;
+    let mut tally = Tally::default();
+    for board in Board::ALL {
+        let runs: Vec<&payload::Run> = runs.iter().filter(|run| run.board == board).collect();
+        if !runs.is_empty() {
+            tally += match Bench::of(board, options)? {
+                Some(bench) => run_payload_on(&bench, &runs, &program, options)?,
+                None => skipped(runs.len()),
+            };
+        }
+    }
+    Ok(tally)
+}
+
+fn run_payload_on(
+    bench: &Bench,
+    runs: &[&payload::Run],
+    program: &Path,
+    options: &Options,
+) -> Result<Tally> {
     let append = options.payload_append.as_str();
-    let (firmware, program) = (firmware.as_path(), program.as_path());
+    let firmware = bench.image.bin.as_path();
     let mut in_turn = Vec::new();
     let mut at_once = Vec::new();
-    for run in &runs {
+    for run in runs {
         let jobs = if run.in_turn {
             &mut in_turn
         } else {
             &mut at_once
         };
-        for (qemu, name) in for_each_qemu(&qemus, &run.name, run.old_qemu) {
+        for (qemu, name) in for_each_qemu(&bench.qemus, &run.name, run.old_qemu) {
             let machine = run.machine(&qemu, firmware, program, append);
+            let machine = bench.complete(machine, &name)?;
             jobs.push(Job {
                 name,
                 run: Box::new(
@@ -224,10 +290,23 @@ fn run_linux(options: &Options) -> Result<Tally> {
         return Ok(Tally::default());
     }
     println!("== linux: unmodified Linux and U-Boot on the image");
-    let image = image::build(Platform::QemuVirt, None)?;
-    let elf = image.elf.as_path();
+    let mut tally = Tally::default();
+    for board in Board::ALL {
+        let tests: Vec<&linux::Test> = tests.iter().filter(|test| test.board == board).collect();
+        if !tests.is_empty() {
+            tally += match Bench::of(board, options)? {
+                Some(bench) => run_linux_on(&bench, &tests, options)?,
+                None => skipped(tests.len()),
+            };
+        }
+    }
+    Ok(tally)
+}
+
+fn run_linux_on(bench: &Bench, tests: &[&linux::Test], options: &Options) -> Result<Tally> {
+    let elf = bench.image.elf.as_path();
     let files = Files {
-        firmware: image.bin.clone(),
+        firmware: bench.image.bin.clone(),
         kernels: tests
             .iter()
             .filter_map(|test| test.boot.kernel())
@@ -243,13 +322,13 @@ fn run_linux(options: &Options) -> Result<Tally> {
             .transpose()?,
         u_boot: fetch::u_boot()?,
     };
-    let qemus = qemus(options)?;
     let mut jobs = Vec::new();
-    for test in &tests {
-        for (qemu, name) in for_each_qemu(&qemus, &test.name, test.old_qemu) {
+    for test in tests {
+        for (qemu, name) in for_each_qemu(&bench.qemus, &test.name, test.old_qemu) {
             let mut machine = test.machine(&qemu, &files).map_err(anyhow::Error::msg)?;
             let disk = test.has_disk.then(|| vmcore::disk(&name)).transpose()?;
             machine.disk.clone_from(&disk);
+            let machine = bench.complete(machine, &name)?;
             jobs.push(Job {
                 name,
                 run: Box::new(move |name| {

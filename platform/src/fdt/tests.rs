@@ -225,6 +225,7 @@ fn every_cpu_gets_the_idle_states() {
         entry_latency_us: 1,
         exit_latency_us: 2,
         min_residency_us: 3,
+        timers_stop: name == "down",
     };
     let additions = Additions {
         idle_states: &[state("standby", 1), state("down", 0x4000_0002)],
@@ -250,10 +251,94 @@ fn every_cpu_gets_the_idle_states() {
         check(&out, path, "min-residency-us", &[0, 0, 0, 3]);
         check(&out, path, "phandle", &phandle.to_be_bytes());
     }
+    check(&out, "/cpus/idle-states/down", "local-timer-stop", &[]);
     let phandles = [FIRST_IDLE_PHANDLE, FIRST_IDLE_PHANDLE + 1].map(u32::to_be_bytes);
     check(&out, "/cpus/cpu@0", "cpu-idle-states", &phandles.concat());
     let fdt = Fdt::new(&out).unwrap();
     assert!(fdt.find_node("/cpus/cpu-map").is_some());
+    let standby = fdt.find_node("/cpus/idle-states/standby").unwrap();
+    assert!(standby.property("local-timer-stop").is_none());
+}
+
+/// A machine with these CPUs and memory in two nodes.
+fn with_cpus(affinities: &[u64]) -> Vec<u8> {
+    tree(|tree| {
+        tree.property("#address-cells", &[0, 0, 0, 2]);
+        tree.property("#size-cells", &[0, 0, 0, 2]);
+        for start in [0x8000_0000_u64, 0x8_8000_0000] {
+            tree.begin(&format!("memory@{start:x}"));
+            tree.property("device_type", b"memory\0");
+            tree.property("reg", &[start, 0x8000_0000].map(u64::to_be_bytes).concat());
+            tree.end();
+        }
+        tree.begin("cpus");
+        for affinity in affinities {
+            tree.begin(&format!("cpu@{affinity:x}"));
+            tree.property("device_type", b"cpu\0");
+            tree.property("reg", &affinity.to_be_bytes());
+            tree.property("phandle", &[0, 0, 1, *affinity as u8]);
+            tree.property("next-level-cache", &[0, 0, 0, 8]);
+            tree.end();
+        }
+        tree.begin("l2-cache");
+        tree.end();
+        tree.end();
+    })
+}
+
+#[test]
+fn the_cpus_are_those_that_there_are() {
+    let additions = Additions {
+        pes: Some(&[0, 0x100, 0x200, 0x1_0000_0000]),
+        ..Additions::default()
+    };
+    let out = rewritten(&with_cpus(&[0, 0x100, 0x10100]), &additions);
+    let fdt = Fdt::new(&out).unwrap();
+    let cpus = fdt.find_node("/cpus").unwrap();
+    let names: Vec<_> = cpus.children().map(|node| node.name().to_owned()).collect();
+    assert_eq!(
+        names,
+        ["cpu@0", "cpu@100", "l2-cache", "cpu@200", "cpu@100000000"]
+    );
+    for (path, affinity) in [
+        ("/cpus/cpu@100", 0x100_u64),
+        ("/cpus/cpu@200", 0x200),
+        ("/cpus/cpu@100000000", 0x1_0000_0000),
+    ] {
+        check(&out, path, "reg", &affinity.to_be_bytes());
+        check(&out, path, "enable-method", b"psci\0");
+        check(&out, path, "next-level-cache", &[0, 0, 0, 8]);
+    }
+    // There is one of each phandle.
+    let made = fdt.find_node("/cpus/cpu@200").unwrap();
+    assert!(made.property("phandle").is_none());
+    check(&out, "/cpus/cpu@100", "phandle", &[0, 0, 1, 0]);
+}
+
+#[test]
+fn the_memory_is_what_the_normal_world_has() {
+    let additions = Additions {
+        memory: Some(&[(0x8000_0000, 0xff00_0000), (0x8_8000_0000, 0x9_0000_0000)]),
+        ..Additions::default()
+    };
+    let out = rewritten(&with_cpus(&[0]), &additions);
+    let fdt = Fdt::new(&out).unwrap();
+    let nodes: Vec<_> = fdt
+        .root()
+        .children()
+        .filter(|node| is_memory(node.name()))
+        .map(|node| node.name().to_owned())
+        .collect();
+    assert_eq!(nodes, ["memory"]);
+    let reg = [0x8000_0000_u64, 0x7f00_0000, 0x8_8000_0000, 0x8000_0000];
+    check(&out, "/memory", "reg", &reg.map(u64::to_be_bytes).concat());
+    check(&out, "/memory", "device_type", b"memory\0");
+    // It stays without being asked for.
+    let same = rewritten(&with_cpus(&[0]), &Additions::default());
+    let reg = [0x8000_0000_u64, 0x8000_0000]
+        .map(u64::to_be_bytes)
+        .concat();
+    check(&same, "/memory@80000000", "reg", &reg);
 }
 
 #[test]

@@ -43,6 +43,10 @@ const KERNEL: u64 = (RAM + 2 * TREE_SPACE) as u64;
 /// Flash 1, which the Normal world sees.
 const FLASH: usize = 0x0400_0000;
 
+pub(super) const NO_ANSWER: BootError = BootError::Transfer("QEMU's fw_cfg");
+
+pub(super) const MORE_RAM: &str = "QEMU: -m";
+
 const NOTHING: &str = "nothing to boot. Give QEMU a kernel (-kernel Image -initrd ... -append ...), \
     or an image in flash 1 (-drive if=pflash,index=1,format=raw,file=...), \
     or one in RAM (-device loader,file=...,addr=0x60000000,force-raw=on \
@@ -60,6 +64,8 @@ const IDLE_STATES: [IdleState; 3] = [
         entry_latency_us: 10,
         exit_latency_us: 10,
         min_residency_us: 100,
+        // QEMU's never do.
+        timers_stop: false,
     },
     IdleState {
         name: "pe-down",
@@ -67,6 +73,8 @@ const IDLE_STATES: [IdleState; 3] = [
         entry_latency_us: 50,
         exit_latency_us: 100,
         min_residency_us: 1000,
+        // QEMU's never do.
+        timers_stop: false,
     },
     IdleState {
         name: "cluster-down",
@@ -74,6 +82,8 @@ const IDLE_STATES: [IdleState; 3] = [
         entry_latency_us: 100,
         exit_latency_us: 250,
         min_residency_us: 2500,
+        // QEMU's never do.
+        timers_stop: false,
     },
 ];
 
@@ -85,7 +95,7 @@ const IDLE_STATES: [IdleState; 3] = [
 /// the tree is in use.
 pub(super) unsafe fn device_tree() -> Result<Fdt<'static>, BootError> {
     // SAFETY: the caller's promise.
-    Fdt::new(unsafe { tree_bytes() }).map_err(|_| BootError::NoDeviceTree)
+    Fdt::new(unsafe { tree_bytes() }).map_err(|_| BootError::NoDeviceTree("at the base of RAM"))
 }
 
 /// The place of a device tree.
@@ -104,7 +114,7 @@ pub(super) fn load(
     mapper: &mut dyn Mapper,
     ram: &RamMap<8>,
 ) -> Result<Bl33, BootError> {
-    let transfer = |_: TransferError| BootError::Transfer;
+    let transfer = |_: TransferError| NO_ANSWER;
     let mut buffer = [0; 64];
     let named = fw_cfg
         .text("opt/bl31/bl33", &mut buffer)
@@ -143,7 +153,7 @@ fn in_ram(text: &str, ram: &RamMap<8>) -> Result<u64, BootError> {
 
 /// Reads kernel, initramfs and command line.
 fn load_kernel(mut fw_cfg: FwCfg, kernel_size: u32, ram: &RamMap<8>) -> Result<Bl33, BootError> {
-    let transfer = |_: TransferError| BootError::Transfer;
+    let transfer = |_: TransferError| NO_ANSWER;
     let mut header = ImageHeader::new_zeroed();
     let known = size_of::<ImageHeader>().min(kernel_size as usize);
     fw_cfg
@@ -161,6 +171,7 @@ fn load_kernel(mut fw_cfg: FwCfg, kernel_size: u32, ram: &RamMap<8>) -> Result<B
     if !ram.contains(RAM as u64, needed) {
         return Err(BootError::TooLittleRam {
             what: "the kernel with its initramfs",
+            hint: MORE_RAM,
             needed_mib: needed.div_ceil(1 << 20),
             present_mib: ram
                 .ranges()

@@ -11,19 +11,17 @@ mod protect;
 
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_gic::IntId;
-use dtoolkit::fdt::{Fdt, FdtNode};
-use dtoolkit::{Node, Property};
+use dtoolkit::fdt::Fdt;
 use psci::PowerLevel;
-use sdei::{Event, Events, Priority};
 use spin::mutex::SpinMutex;
 
 use crate::console::{Consoles, log_level_named};
-use crate::fdt::is_cpu;
+pub use crate::events::{EVENTS, PRIVATE_EVENTS, SHARED_EVENTS};
 use crate::gic::{self, Distributor, PeInterrupts};
 use crate::gic_events::Interrupt;
 use crate::ram::RamMap;
 use crate::topology::Topology;
-use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region};
+use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, tree};
 use fw_cfg::FwCfg;
 
 const UART0: usize = 0x0900_0000;
@@ -39,39 +37,8 @@ const RAM: usize = 0x4000_0000;
 /// The machine's PEs: QEMU has at most 512.
 const MAX_PES: usize = 512;
 
-/// The Normal event that EL3 raises itself, on the PE whose Secure timer
-/// expires.
-pub const TIMER_NORMAL: i32 = 5000;
-
-/// The Critical one.
-pub const TIMER_CRITICAL: i32 = 5001;
-
 /// Aff1 is the cluster, of 16 PEs with a GICv3.
 const CLUSTER_SHIFT: u32 = 8;
-
-/// Private events of this board.
-pub const PRIVATE_EVENTS: usize = 6;
-
-/// Shared events of this board.
-pub const SHARED_EVENTS: usize = 3;
-
-/// The events of this board: event 0; three slots for PPIs and three for SPIs,
-/// the last of each Critical; two that EL3 raises itself.
-pub const EVENTS: Events<PRIVATE_EVENTS, SHARED_EVENTS> = Events::new(
-    [
-        Event::SIGNAL,
-        Event::dynamic(1000, Priority::Normal),
-        Event::dynamic(1001, Priority::Normal),
-        Event::dynamic(1002, Priority::Critical),
-        Event::explicit(TIMER_NORMAL, Priority::Normal),
-        Event::explicit(TIMER_CRITICAL, Priority::Critical),
-    ],
-    [
-        Event::dynamic(2000, Priority::Normal),
-        Event::dynamic(2001, Priority::Normal),
-        Event::dynamic(2002, Priority::Critical),
-    ],
-);
 
 static CONSOLES: Consoles = Consoles::new();
 static TOPOLOGY: Topology<MAX_PES, 1024> = Topology::new();
@@ -92,6 +59,8 @@ impl Platform for Board {
     const NAME: &'static str = "QEMU virt";
     const MAX_PES: usize = MAX_PES;
     const BOOT_AFFINITY: u64 = 0;
+    const TABLES: usize = 24;
+    const NEEDS_EL3: &'static str = " (QEMU: -M virt,secure=on)";
     // GICD_CTLR.EnableGrp0.
     const GATE: usize = GICD;
     const RAW_UART: usize = UART0;
@@ -134,7 +103,7 @@ impl Platform for Board {
         let tree = unsafe { boot::device_tree() }?;
         find_ram(tree)?;
         TOPOLOGY
-            .fill(cpus(tree).filter_map(|cpu| reg_of(cpu)), CLUSTER_SHIFT)
+            .fill(tree::cpu_affinities(tree), CLUSTER_SHIFT)
             .map_err(BootError::Topology)?;
         // SAFETY: the device is mapped, and the scratch page is part of the
         // RAM above, away from the tree.
@@ -153,7 +122,7 @@ impl Platform for Board {
                     test_timer,
                 })
             })
-            .map_err(|_| BootError::Transfer)?;
+            .map_err(|_| boot::NO_ANSWER)?;
         find_gic(tree, mapper)
     }
 
@@ -165,8 +134,11 @@ impl Platform for Board {
     unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError> {
         // SAFETY: `discover` mapped the device and low RAM; its own FwCfg is gone.
         let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
-        protect::clear_if_wished(&RAM_MAP, boot::TREE_SPACE, boot::LOW_RAM, mapper);
-        boot::load(fw_cfg.map_err(|_| BootError::Transfer)?, mapper, &RAM_MAP)
+        if protect::is_on() {
+            let (tree, low) = (RAM + boot::TREE_SPACE, RAM + boot::LOW_RAM);
+            crate::protect::clear(&RAM_MAP, (RAM, tree), (RAM, low), mapper);
+        }
+        boot::load(fw_cfg.map_err(|_| boot::NO_ANSWER)?, mapper, &RAM_MAP)
     }
 
     fn options() -> Options {
@@ -202,6 +174,12 @@ impl Platform for Board {
         }
     }
 
+    fn wake_pe_interrupts(index: usize) {
+        if let Some(frame) = INTERRUPTS.frame(index) {
+            gic::wake_pe(frame);
+        }
+    }
+
     #[inline(always)]
     fn raise_sgi(intid: IntId, index: usize) {
         INTERRUPTS.raise_sgi(intid, index);
@@ -228,45 +206,17 @@ impl Platform for Board {
     }
 }
 
-/// The CPU nodes in the order of the tree, which is the order of indexes.
-fn cpus(tree: Fdt<'_>) -> impl Iterator<Item = FdtNode<'_>> {
-    tree.find_node("/cpus")
-        .into_iter()
-        .flat_map(|cpus| cpus.children())
-        .filter(|node| is_cpu(*node))
-}
-
-/// A CPU's `reg`: one or two cells, its MPIDR's affinity fields.
-fn reg_of(cpu: FdtNode<'_>) -> Option<u64> {
-    match *cpu.property("reg")?.value() {
-        [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d]).into()),
-        [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
-        _ => None,
-    }
-}
-
-/// Notes the Non-secure RAM: memory nodes that are not disabled, which the
-/// Secure ones are.
+/// Notes the Non-secure RAM.
 fn find_ram(tree: Fdt<'_>) -> Result<(), BootError> {
-    for node in tree.root().children() {
-        let enabled = || {
-            node.property("status")
-                .is_none_or(|status| status.value() == b"okay\0")
-        };
-        // Devicetree Specification 3.4: that is what they are called.
-        if (node.name() == "memory" || node.name().starts_with("memory@")) && enabled() {
-            for reg in node.reg().ok().flatten().into_iter().flatten() {
-                if let (Ok(start), Ok(size)) = (reg.address::<u64>(), reg.size::<u64>()) {
-                    RAM_MAP.add(start, start.saturating_add(size));
-                }
-            }
-        }
+    for (start, end) in tree::memory(tree) {
+        RAM_MAP.add(start, end);
     }
     if RAM_MAP.contains(RAM as u64, boot::LOW_RAM as u64) {
         Ok(())
     } else {
         Err(BootError::TooLittleRam {
             what: "starting",
+            hint: boot::MORE_RAM,
             needed_mib: (boot::LOW_RAM >> 20) as u64,
             present_mib: RAM_MAP.ranges().map(|(s, e)| (e - s) >> 20).sum(),
         })
@@ -275,35 +225,18 @@ fn find_ram(tree: Fdt<'_>) -> Result<(), BootError> {
 
 /// Sets the distributor up and finds each PE's redistributor.
 fn find_gic(tree: Fdt<'_>, mapper: &mut dyn Mapper) -> Result<(), BootError> {
-    let node = tree
-        .root()
-        .children()
-        .find(|node| {
-            node.compatible()
-                .is_some_and(|mut all| all.any(|one| one == "arm,gic-v3"))
-        })
-        .ok_or(BootError::NoGicV3)?;
+    const NO_GIC_V3: BootError = BootError::NoGicV3("QEMU: -M virt,gic-version=3");
+    let regions = tree::redistributors(tree).ok_or(NO_GIC_V3)?;
     if !DISTRIBUTOR.is_supported() {
         return Err(BootError::UnusableGic);
     }
-    // The first region of `reg` is the distributor; `#redistributor-regions`
-    // (1 where it is missing) of redistributors follow, then what GICv2 had.
-    let regions = node
-        .property("#redistributor-regions")
-        .and_then(|property| property.value_as::<u32>().ok())
-        .unwrap_or(1) as usize;
-    let reg = node.reg().ok().flatten().ok_or(BootError::NoGicV3)?;
     let mut found = 0;
-    for region in reg.skip(1).take(regions) {
-        if let (Ok(start), Ok(size)) = (region.address::<u64>(), region.size::<u64>()) {
-            let (start, size) = (start as usize, size as usize);
-            mapper.map(Region::device(start, size));
-            // SAFETY: the tree says that these are redistributors; they were
-            // just mapped, and no other PE runs yet.
-            found += unsafe {
-                INTERRUPTS.find_frames(start, start + size, |mpidr| TOPOLOGY.index(mpidr))
-            };
-        }
+    for (start, size) in regions {
+        mapper.map(Region::device(start, size));
+        // SAFETY: the tree says that these are redistributors; they were just
+        // mapped, and no other PE runs yet.
+        found +=
+            unsafe { INTERRUPTS.find_frames(start, start + size, |mpidr| TOPOLOGY.index(mpidr)) };
     }
     if found < TOPOLOGY.count() {
         return Err(BootError::UnusableGic);

@@ -5,12 +5,16 @@
 //! what it prints is searched, in order, for what a test expects. [`linux`]
 //! and [`payload`] are the tables of tests; [`tally`] counts them.
 
+pub mod board;
+pub mod fvp;
 pub mod linux;
 pub mod machine;
 pub mod payload;
 pub mod session;
 pub mod tally;
 
+pub use board::Board;
+pub use fvp::{Fvp, Model};
 pub use machine::{Consoles, Machine, Qemu};
 pub use session::{Failure, Session};
 pub use tally::Tally;

@@ -6,6 +6,8 @@ mod power;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::board::Board;
+use crate::fvp;
 use crate::machine::{Machine, Qemu};
 use crate::session::BANNER;
 
@@ -118,6 +120,8 @@ pub enum Step {
 pub struct Test {
     /// Its name, which says what is different about it.
     pub name: String,
+    /// The board.
+    pub board: Board,
     /// What is booted.
     pub boot: Boot,
     /// CPU model.
@@ -148,6 +152,7 @@ impl Test {
     fn new(name: impl Into<String>, boot: Boot) -> Self {
         Self {
             name: name.into(),
+            board: Board::QemuVirt,
             boot,
             cpu: "max",
             cpus: 4,
@@ -266,7 +271,7 @@ fn using_nmi(test: Test) -> Test {
     detected(test).expect("sdei_nmi: using SDEI cross-CPU NMI")
 }
 
-fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut Test)) -> Test {
+pub(crate) fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut Test)) -> Test {
     let boot = Boot::Linux {
         kernel,
         script: Some("boot"),
@@ -281,7 +286,7 @@ fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut Test)) -> 
         .power_off()
 }
 
-fn scripted(name: &str, kernel: &'static str, script: &'static str, cpus: u32) -> Test {
+pub(crate) fn scripted(name: &str, kernel: &'static str, script: &'static str, cpus: u32) -> Test {
     let append = match script {
         // Ends the run, through one more call of the firmware.
         "panic" => "panic=1",
@@ -328,6 +333,7 @@ pub fn tests() -> Vec<Test> {
     tests.extend(nmi());
     tests.extend(power::tests());
     tests.extend(others());
+    tests.extend(fvp::linux_tests());
     tests
 }
 
@@ -336,23 +342,27 @@ pub fn slow_tests() -> Vec<Test> {
     power::slow()
 }
 
+/// Takes CPUs down and up again, many times.
+pub(crate) fn hotplug(name: &str, cpus: u32) -> Test {
+    detected(scripted(name, NEWEST, "hotplug", cpus))
+        .expect("bl31-test: round 20$")
+        .expect("reboot: Power down")
+        .power_off()
+}
+
+/// Boots, is reset, boots.
+pub(crate) fn reboots(name: &str) -> Test {
+    let boot = Boot::Linux {
+        kernel: NEWEST,
+        script: Some("reboot"),
+        append: "",
+    };
+    let first = detected(Test::new(name, boot)).expect("bl31-test: rebooting");
+    detected(first).expect("bl31-test: rebooting")
+}
+
 /// Hotplug, reboot and a shell, on a stock kernel.
 fn stock() -> Vec<Test> {
-    let hotplug = |name, cpus| {
-        detected(scripted(name, NEWEST, "hotplug", cpus))
-            .expect("bl31-test: round 20$")
-            .expect("reboot: Power down")
-            .power_off()
-    };
-    let reboot = Test::new(
-        "reboot",
-        Boot::Linux {
-            kernel: NEWEST,
-            script: Some("reboot"),
-            append: "",
-        },
-    );
-    let reboot = detected(reboot).expect("bl31-test: rebooting");
     let shell = Test::new(
         "shell",
         Boot::Linux {
@@ -364,7 +374,7 @@ fn stock() -> Vec<Test> {
     vec![
         hotplug("hotplug, 4 CPUs", 4),
         hotplug("hotplug, 8 CPUs", 8),
-        detected(reboot).expect("bl31-test: rebooting"),
+        reboots("reboot"),
         detected(shell)
             .expect("^bl31:.*# ")
             .types("echo $((6 * 7)) CPUs")
@@ -375,57 +385,68 @@ fn stock() -> Vec<Test> {
     ]
 }
 
+/// A wedged CPU shows where it is. `change` is made to the machine.
+pub(crate) fn backtrace(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> Test {
+    let mut test = scripted(name, NMI, "backtrace", cpus);
+    test.forbidden = FORBIDDEN_WEDGED;
+    change(&mut test);
+    using_nmi(test)
+        .expect("bl31-test: wedged")
+        .expect("NMI backtrace for cpu 1\\b")
+        .expect(r"pstate: \w+ \(.*daIF|pstate: \w+ \(.*DAIF")
+        .expect(r"pc : lkdtm_HARDLOCKUP\+0x")
+        .expect("bl31-test: backtraces done")
+}
+
+/// A panic stops a wedged CPU. `change` is made to the machine.
+pub(crate) fn panics(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> Test {
+    let mut test = scripted(name, NMI, "panic", cpus);
+    test.forbidden = FORBIDDEN_WEDGED;
+    test.extra = &["-no-reboot"];
+    change(&mut test);
+    using_nmi(test)
+        .expect("bl31-test: panicking")
+        .expect("Kernel panic - not syncing: sysrq triggered crash")
+        .expect("SMP: stopping secondary CPUs")
+        .expect("SMP: retry stop with SDEI NMI for CPUs 1$")
+        .expect("Rebooting in 1 seconds")
+        .power_off()
+}
+
+/// The kernel's own test of PSCI passes.
+pub(crate) fn psci_checker(name: &str, cpus: u32) -> Test {
+    let boot = Boot::Linux {
+        kernel: NMI,
+        script: Some("boot"),
+        append: "bl31.psci_checker",
+    };
+    let mut test = Test::new(name, boot);
+    test.cpus = cpus;
+    using_nmi(test)
+        .expect("psci_checker: PSCI checker started using")
+        .expect("psci_checker: Hotplug tests passed OK")
+        .expect("psci_checker: Suspend tests passed OK")
+        .expect("bl31-test: ran on")
+        .power_off()
+}
+
 /// The kernel that reaches wedged CPUs through event 0.
 fn nmi() -> Vec<Test> {
     let mut tests = Vec::new();
     for (cpus, el2) in [(4, true), (8, true), (4, false)] {
         let where_ = if el2 { "" } else { " without EL2" };
         let name = format!("NMI: backtrace of a wedged CPU, {cpus} CPUs{where_}");
-        let mut test = scripted(&name, NMI, "backtrace", cpus);
-        test.el2 = el2;
-        test.forbidden = FORBIDDEN_WEDGED;
-        test.old_qemu = cpus == 4 && el2;
-        tests.push(
-            using_nmi(test)
-                .expect("bl31-test: wedged")
-                .expect("NMI backtrace for cpu 1\\b")
-                .expect(r"pstate: \w+ \(.*daIF|pstate: \w+ \(.*DAIF")
-                .expect(r"pc : lkdtm_HARDLOCKUP\+0x")
-                .expect("bl31-test: backtraces done"),
-        );
+        tests.push(backtrace(&name, cpus, |test| {
+            test.el2 = el2;
+            test.old_qemu = cpus == 4 && el2;
+        }));
     }
     for (cpus, cpu) in [(4, "max"), (8, "neoverse-n1")] {
         let name = format!("NMI: panic stops a wedged CPU, {cpus} CPUs, {cpu}");
-        let mut test = scripted(&name, NMI, "panic", cpus);
-        test.cpu = cpu;
-        test.forbidden = FORBIDDEN_WEDGED;
-        test.extra = &["-no-reboot"];
-        tests.push(
-            using_nmi(test)
-                .expect("bl31-test: panicking")
-                .expect("Kernel panic - not syncing: sysrq triggered crash")
-                .expect("SMP: stopping secondary CPUs")
-                .expect("SMP: retry stop with SDEI NMI for CPUs 1$")
-                .expect("Rebooting in 1 seconds")
-                .power_off(),
-        );
+        tests.push(panics(&name, cpus, |test| test.cpu = cpu));
     }
     for cpus in [4, 8] {
-        let boot = Boot::Linux {
-            kernel: NMI,
-            script: Some("boot"),
-            append: "bl31.psci_checker",
-        };
-        let mut test = Test::new(format!("PSCI checker, {cpus} CPUs"), boot);
-        test.cpus = cpus;
-        tests.push(
-            using_nmi(test)
-                .expect("psci_checker: PSCI checker started using")
-                .expect("psci_checker: Hotplug tests passed OK")
-                .expect("psci_checker: Suspend tests passed OK")
-                .expect("bl31-test: ran on")
-                .power_off(),
-        );
+        tests.push(psci_checker(&format!("PSCI checker, {cpus} CPUs"), cpus));
     }
     let mut hotplug = scripted("NMI: hotplug, 4 CPUs", NMI, "hotplug", 4);
     hotplug.forbidden = FORBIDDEN;
@@ -435,6 +456,22 @@ fn nmi() -> Vec<Test> {
             .power_off(),
     );
     tests
+}
+
+/// The firmware says why it can't boot. `change` is made to the machine.
+pub(crate) fn refused(name: &str, boot: Boot, change: fn(&mut Test)) -> Test {
+    let mut test = Test::new(name, boot);
+    test.forbidden = FORBIDDEN_REFUSED;
+    change(&mut test);
+    test.expect("^bl31: cannot boot: .+$")
+}
+
+/// EL3 crashes in this way, and reports it.
+pub(crate) fn crash(way: &'static str) -> Test {
+    let mut test = Test::new(format!("crash report: {way}"), Boot::Crash(way));
+    test.forbidden = &[];
+    test.expect("^bl31: EL3 crash on PE 0x0: .+$")
+        .expect("^  backtrace:$")
 }
 
 /// U-Boot, and machines that cannot boot.
@@ -451,18 +488,6 @@ fn others() -> Vec<Test> {
             .expect("^armv8 is arm")
             .types("poweroff")
             .power_off()
-    };
-    let refused = |name: &str, boot, change: fn(&mut Test)| {
-        let mut test = Test::new(name, boot);
-        test.forbidden = FORBIDDEN_REFUSED;
-        change(&mut test);
-        test.expect("^bl31: cannot boot: .+$")
-    };
-    let crash = |way| {
-        let mut test = Test::new(format!("crash report: {way}"), Boot::Crash(way));
-        test.forbidden = &[];
-        test.expect("^bl31: EL3 crash on PE 0x0: .+$")
-            .expect("^  backtrace:$")
     };
     let linux = Boot::Linux {
         kernel: NEWEST,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::fvp::Fvp;
+
 /// A QEMU for the `virt` machine, as found on this computer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Qemu {
@@ -65,7 +67,8 @@ pub enum Consoles<'a> {
     Streams(&'a Path),
 }
 
-/// A QEMU `virt` machine with EL3, and what it is given to boot.
+/// A machine with EL3 and what it is given to boot: a QEMU `virt` unless its
+/// field [`fvp`](Self::fvp) says otherwise.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// The program that emulates it.
@@ -96,6 +99,11 @@ pub struct Machine {
     pub options: Vec<(String, String)>,
     /// Further arguments of QEMU.
     pub extra: Vec<String>,
+    /// The board, if it is no QEMU `virt`: [`Fvp::take_over`] sets it last.
+    pub fvp: Option<Fvp>,
+    /// Files that are in memory from the start and their addresses, on a board
+    /// whose model loads all of them so.
+    pub loaded: Vec<(PathBuf, u64)>,
 }
 
 impl Machine {
@@ -117,11 +125,16 @@ impl Machine {
             disk: None,
             options: Vec::new(),
             extra: Vec::new(),
+            fvp: None,
+            loaded: Vec::new(),
         }
     }
 
     /// QEMU's arguments, without the program itself.
     pub fn arguments(&self, consoles: Consoles<'_>) -> Vec<String> {
+        if let Some(fvp) = &self.fvp {
+            return fvp.arguments(self, consoles);
+        }
         let on_off = |yes| if yes { "on" } else { "off" };
         let path = |path: &Path| path.display().to_string();
         let mut arguments: Vec<String> = Vec::new();
@@ -185,6 +198,14 @@ impl Machine {
         push("-serial", format!("file:{}", secure.display()));
         arguments.extend(self.extra.iter().cloned());
         arguments
+    }
+
+    /// What it is, for people.
+    pub fn title(&self) -> String {
+        match &self.fvp {
+            Some(fvp) => fvp.model.to_string(),
+            None => self.qemu.to_string(),
+        }
     }
 
     /// The command, quoted so that it can be pasted into a shell.

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use regex::Regex;
 
+use crate::board::Board;
+use crate::fvp;
 use crate::machine::{Machine, Qemu};
 use crate::session::{Failure, Session};
 use crate::tally::Tally;
@@ -17,6 +19,8 @@ const FORBIDDEN: &[&str] = &["bl31: cannot boot", "bl31: EL3 crash"];
 pub struct Run {
     /// Its name, which says what is different about it.
     pub name: String,
+    /// The board.
+    pub board: Board,
     /// CPU model.
     pub cpu: &'static str,
     /// Number of PEs.
@@ -31,18 +35,29 @@ pub struct Run {
     pub old_qemu: bool,
 }
 
-/// With EL2 and without, on 1, 2, 4 and 8 PEs that take turns; on some that
-/// run at the same time; and on CPUs that have less, and are affected by more.
+/// On each board, with EL2 and without, on 1, 2, 4 and 8 PEs that take turns, and
+/// on some that run at the same time: what the board can do of this; and on CPUs
+/// that have less, and are affected by more.
 pub fn runs() -> Vec<Run> {
     let mut runs = Vec::new();
-    for el2 in [true, false] {
-        runs.extend([1, 2, 4, 8].map(|cpus| run_on(cpus, el2, true)));
-    }
-    for (cpus, el2) in [(2, true), (4, true), (4, false)] {
-        runs.push(run_on(cpus, el2, false));
+    for board in Board::ALL {
+        let can = board.abilities();
+        let els: &[bool] = if can.without_el2 {
+            &[true, false]
+        } else {
+            &[true]
+        };
+        for el2 in els {
+            runs.extend(can.cpus.iter().map(|cpus| run_on(board, *cpus, *el2, true)));
+        }
+        if can.at_once {
+            for (cpus, el2) in [(2, true), (4, true), (4, false)] {
+                runs.push(run_on(board, cpus, el2, false));
+            }
+        }
     }
     for cpu in ["cortex-a57", "neoverse-n1"] {
-        let mut run = run_on(2, true, true);
+        let mut run = run_on(Board::QemuVirt, 2, true, true);
         run.name = format!("{}, {cpu}", run.name);
         run.cpu = cpu;
         runs.push(run);
@@ -50,16 +65,17 @@ pub fn runs() -> Vec<Run> {
     runs
 }
 
-fn run_on(cpus: u32, el2: bool, in_turn: bool) -> Run {
+fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
     let el = if el2 { "EL2" } else { "no EL2" };
     let how = if in_turn { "in turn" } else { "at once" };
     Run {
-        name: format!("payload, {cpus} PEs {how}, {el}"),
+        name: format!("{}payload, {cpus} PEs {how}, {el}", board.prefix()),
+        board,
         cpu: "max",
         cpus,
         el2,
         in_turn,
-        old_qemu: cpus == 4 && el2 && in_turn,
+        old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
     }
 }
 
@@ -70,9 +86,14 @@ impl Run {
         machine.cpu = self.cpu.into();
         machine.cpus = self.cpus;
         machine.el2 = self.el2;
-        machine.kernel = Some(payload.to_owned());
-        if self.in_turn {
-            machine.extra = vec!["-icount".into(), "shift=1,sleep=off".into()];
+        match self.board {
+            Board::QemuVirt => {
+                machine.kernel = Some(payload.to_owned());
+                if self.in_turn {
+                    machine.extra = vec!["-icount".into(), "shift=1,sleep=off".into()];
+                }
+            }
+            Board::FvpBase => machine.preload = Some((payload.to_owned(), fvp::IMAGE)),
         }
         // What its tests of explicit events are driven with.
         machine.options.push(("test-timer".into(), "on".into()));

@@ -4,7 +4,7 @@ use aarch64_paging::descriptor::El1Attributes as Attributes;
 use arm_sysregs::{el0, el1, el2, read_write_sysreg};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::pe::{Handling, Pe};
 
@@ -18,42 +18,58 @@ read_write_sysreg!(pstate_tco: s3_3_c4_c2_7, u64, safe_read);
 /// The address at which the alias of RAM that EL0 may read and execute begins, less RAM's own.
 pub const EL0_ALIAS: u64 = 32 << 30;
 
-/// The same of an alias of RAM's first GiB that AArch32 can address. It hides RAM of a machine that has more than
-/// two, which no test needs.
-pub const AARCH32_ALIAS: u64 = 2 << 30;
+/// The GiB of addresses at which EL0 sees the GiB of RAM that this program is in, where AArch32 can address it.
+/// It hides RAM of some machines, which no test needs.
+const AARCH32_GIB: usize = 3;
+
+/// The distance of that alias from RAM's own addresses.
+pub fn aarch32_alias() -> u64 {
+    ((AARCH32_GIB << 30) as u64).wrapping_sub(load_address() >> 30 << 30)
+}
+
+/// Maps that alias. To be called before other PEs run.
+pub fn map_aarch32_alias() {
+    let block = load_address() >> 30 << 30 | RAM_EL0.bits() as u64;
+    PAGE_TABLE.0[AARCH32_GIB].store(block, Relaxed);
+    // No translation is cached for what was not mapped.
+    synchronize();
+}
 
 /// The flat map of every PE: one table of 1 GiB blocks, valid in the EL1&0, EL2&0 and EL2 regimes. RAM is not
 /// UXN for EL0's sake, since that bit is XN in the EL2 regime.
 #[repr(C, align(4096))]
-struct PageTable([u64; 512]);
+struct PageTable([AtomicU64; 512]);
 
 static PAGE_TABLE: PageTable = page_table();
 
+const COMMON: Attributes = Attributes::VALID.union(Attributes::ACCESSED);
+const DEVICE: Attributes = COMMON
+    .union(Attributes::ATTRIBUTE_INDEX_0)
+    .union(Attributes::PXN)
+    .union(Attributes::UXN);
+const RAM: Attributes = COMMON
+    .union(Attributes::ATTRIBUTE_INDEX_1)
+    .union(Attributes::INNER_SHAREABLE);
+const RAM_EL0: Attributes = RAM
+    .union(Attributes::USER)
+    .union(Attributes::READ_ONLY)
+    .union(Attributes::PXN);
+
 const fn page_table() -> PageTable {
-    const COMMON: Attributes = Attributes::VALID.union(Attributes::ACCESSED);
-    const DEVICE: Attributes = COMMON
-        .union(Attributes::ATTRIBUTE_INDEX_0)
-        .union(Attributes::PXN)
-        .union(Attributes::UXN);
-    const RAM: Attributes = COMMON
-        .union(Attributes::ATTRIBUTE_INDEX_1)
-        .union(Attributes::INNER_SHAREABLE);
-    const RAM_EL0: Attributes = RAM
-        .union(Attributes::USER)
-        .union(Attributes::READ_ONLY)
-        .union(Attributes::PXN);
-    let mut table = [0; 512];
+    let mut table = [const { AtomicU64::new(0) }; 512];
     let mut gib = 0;
     while gib < 16 {
-        table[gib] = (gib << 30) as u64 | if gib == 0 { DEVICE.bits() } else { RAM.bits() } as u64;
+        let attributes = if gib == 0 { DEVICE } else { RAM };
+        if gib != AARCH32_GIB {
+            table[gib] = AtomicU64::new((gib << 30) as u64 | attributes.bits() as u64);
+        }
         if gib > 0 {
-            table[gib + 32] = (gib << 30) as u64 | RAM_EL0.bits() as u64;
+            table[gib + 32] = AtomicU64::new((gib << 30) as u64 | RAM_EL0.bits() as u64);
         }
         gib += 1;
     }
-    table[3] = 1 << 30 | RAM_EL0.bits() as u64;
     // Where QEMU puts the redistributors of PEs 123 and up.
-    table[256] = 256 << 30 | DEVICE.bits() as u64;
+    table[256] = AtomicU64::new(256 << 30 | DEVICE.bits() as u64);
     PageTable(table)
 }
 

@@ -17,18 +17,16 @@ read_write_sysreg!(cntp_cval_el02: s3_5_c14_c2_2, u64, safe_read, safe_write);
 read_write_sysreg!(cntv_ctl_el02: s3_5_c14_c3_1, u64, safe_read, safe_write);
 read_write_sysreg!(cntv_cval_el02: s3_5_c14_c3_2, u64, safe_read, safe_write);
 
-/// QEMU's PL031 real-time clock, and its registers.
-const RTC: usize = 0x0901_0000;
-const RTC_DR: usize = RTC;
-const RTC_MR: usize = RTC + 0x04;
-const RTC_IMSC: usize = RTC + 0x10;
-const RTC_RIS: usize = RTC + 0x14;
-const RTC_ICR: usize = RTC + 0x1c;
+/// Registers of the PL031 real-time clock: their distances from its address.
+const RTC_DR: usize = 0;
+const RTC_MR: usize = 0x04;
+const RTC_IMSC: usize = 0x10;
+const RTC_RIS: usize = 0x14;
+const RTC_ICR: usize = 0x1c;
 
-/// The console's PL011, and its interrupt registers.
-const UART: usize = 0x0900_0000;
-const UART_IMSC: usize = UART + 0x38;
-const UART_RIS: usize = UART + 0x3c;
+/// Interrupt registers of the console's PL011.
+const UART_IMSC: usize = 0x38;
+const UART_RIS: usize = 0x3c;
 const TX: u32 = 1 << 5;
 
 /// Where a frame's TYPER and its affinity are, its size, and the bit that says that it is the last.
@@ -57,13 +55,21 @@ pub const PPIS: [Line; 3] = [Line::Physical, Line::Virtual, Line::Hypervisor];
 pub const SPIS: [Line; 2] = [Line::Rtc, Line::Uart];
 
 fn read(address: usize) -> u32 {
-    // SAFETY: One of the constants above, a register of QEMU's `virt` in memory mapped as a device.
+    // SAFETY: A register of a device of this board's, in memory mapped as a device.
     unsafe { (address as *const u32).read_volatile() }
 }
 
 fn write(address: usize, value: u32) {
     // SAFETY: As in `read`; none of these registers makes the device write to memory.
     unsafe { (address as *mut u32).write_volatile(value) }
+}
+
+fn rtc(register: usize) -> usize {
+    Machine::get().board.rtc + register
+}
+
+fn uart(register: usize) -> usize {
+    Machine::get().board.uart + register
 }
 
 impl Line {
@@ -78,8 +84,8 @@ impl Line {
             Self::Physical => 30,
             Self::Virtual => 27,
             Self::Hypervisor => 26,
-            Self::Rtc => 32 + 2,
-            Self::Uart => 32 + 1,
+            Self::Rtc => Machine::get().board.rtc_intid,
+            Self::Uart => Machine::get().board.uart_intid,
         }
     }
 
@@ -89,18 +95,18 @@ impl Line {
             // A time that is over.
             Self::Physical | Self::Virtual | Self::Hypervisor => self.timer(1, 0),
             Self::Rtc => {
-                write(RTC_IMSC, 1);
+                write(rtc(RTC_IMSC), 1);
                 // The second can change between the two.
-                while read(RTC_RIS) & 1 == 0 {
-                    write(RTC_MR, read(RTC_DR));
+                while read(rtc(RTC_RIS)) & 1 == 0 {
+                    write(rtc(RTC_MR), read(rtc(RTC_DR)));
                 }
             }
             Self::Uart => {
                 // It follows the first character that was sent.
-                if read(UART_RIS) & TX == 0 {
+                if read(uart(UART_RIS)) & TX == 0 {
                     crate::say!("payload: a character for the UART's interrupt");
                 }
-                write(UART_IMSC, TX);
+                write(uart(UART_IMSC), TX);
             }
         }
     }
@@ -115,10 +121,10 @@ impl Line {
         match self {
             Self::Physical | Self::Virtual | Self::Hypervisor => self.timer(0, u64::MAX),
             Self::Rtc => {
-                write(RTC_IMSC, 0);
-                write(RTC_ICR, 1);
+                write(rtc(RTC_IMSC), 0);
+                write(rtc(RTC_ICR), 1);
             }
-            Self::Uart => write(UART_IMSC, 0),
+            Self::Uart => write(uart(UART_IMSC), 0),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What the device tree says about the machine.
 
+use crate::board::Board;
 use crate::pe::{self, Pe};
 use crate::psci;
 use core::ops::Range;
@@ -13,6 +14,8 @@ const REGIONS: usize = 4;
 /// The machine, from its device tree.
 #[derive(Debug)]
 pub struct Machine {
+    /// Its own addresses.
+    pub board: &'static Board,
     /// How many PEs there are.
     pub pes: usize,
     /// Index of the PE that booted.
@@ -60,6 +63,7 @@ impl Machine {
         let tree =
             unsafe { Fdt::from_raw(tree) }.map_err(|_| "x0 is not the address of a device tree")?;
         let mut machine = Self {
+            board: Board::of(Some(tree)),
             pes: 0,
             boot: usize::MAX,
             ram: 0..0,
@@ -108,7 +112,7 @@ impl Machine {
                     };
                     machine.ram = base..base + size;
                 }
-                "intc" => {
+                "intc" | "interrupt-controller" => {
                     let mut addresses = reg.filter_map(|reg| reg.address::<u64>().ok());
                     machine.gicd = addresses.next().unwrap_or(0);
                     let regions = node

@@ -9,6 +9,7 @@
 
 mod arch;
 mod bench;
+mod board;
 mod check;
 mod console;
 mod event;
@@ -21,19 +22,21 @@ mod reset;
 mod sdei;
 mod tests;
 
+use crate::board::Board;
 use crate::machine::Machine;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicBool, Ordering::*};
-
-/// UART0 of QEMU's `virt`.
-const UART0: usize = 0x0900_0000;
+use dtoolkit::fdt::Fdt;
 
 /// Rust's start on the PE that boots: `tree` is x0, `counter` CNTPCT_EL0 at the first instruction.
 extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
-    if let Some(base) = NonNull::new(UART0 as *mut arm_pl011_uart::PL011Registers) {
-        // SAFETY: QEMU's `virt` has its first PL011 there, and this is the only use.
+    // SAFETY: As below.
+    let board = Board::of(unsafe { Fdt::from_raw(tree) }.ok());
+    if let Some(base) = NonNull::new(board.uart as *mut arm_pl011_uart::PL011Registers) {
+        // SAFETY: This board has its first PL011 there, and this is the only use.
         unsafe { console::init(base) };
     }
+    arch::map_aarch32_alias();
     // SAFETY: The boot protocol has x0 point to the device tree, which is ours now.
     let machine = match unsafe { Machine::read(tree) } {
         Ok(machine) => machine,

@@ -67,7 +67,7 @@ fn interrupted_at_el0(env: &'static Env) -> Outcome {
     }
     // As in `Place::alias`.
     let own_view = arch::el() == 1 || arch::is_vhe_host();
-    let alias = if own_view { arch::AARCH32_ALIAS } else { 0 };
+    let alias = if own_view { arch::aarch32_alias() } else { 0 };
     let code = spin_aarch32_svc as *const () as u64;
     interrupted(env, USER, code, alias, arch::EC_SVC_AARCH32)
 }
@@ -202,7 +202,11 @@ fn calls(env: &'static Env) -> Outcome {
         // T32 code may be at any even address, A32 code only at every fourth.
         (psci::PSCI_CPU_ON_32, [own, entry | 3, 0], ALREADY_ON),
         (psci::PSCI_CPU_ON_32, [own, entry | 2, 0], INVALID_ADDRESS),
-        (psci::PSCI_CPU_ON_32, [own, 0x0e00_0000, 0], INVALID_ADDRESS),
+        (
+            psci::PSCI_CPU_ON_32,
+            [own, env.machine.board.el3.start as u32, 0],
+            INVALID_ADDRESS,
+        ),
         (psci::PSCI_FEATURES, [psci::PSCI_CPU_ON_32, 0, 0], 0),
         (psci::PSCI_MIGRATE_INFO_TYPE, [0; 3], 2),
         (

@@ -224,7 +224,7 @@ fn register_arguments(env: &'static Env) -> Outcome {
         entry,
         0xffff_8000_8001_0000,
         0xffff_ffff_ffff_fffc,
-        0x0e00_0000,
+        env.machine.board.el3.start,
         1 << 63,
     ] {
         for argument in [0, u64::MAX, 1 << 63] {

@@ -175,7 +175,7 @@ fn first_and_last_instruction_of_memory(env: &'static Env) -> Outcome {
 }
 
 /// Addresses that no PE may enter: outside of Non-secure RAM, or no instruction's.
-fn bad_entries(env: &Env) -> [u64; 28] {
+fn bad_entries(env: &Env) -> impl Iterator<Item = u64> {
     let ram = &env.machine.ram;
     let entry = Code::Secondary.address();
     [
@@ -189,18 +189,6 @@ fn bad_entries(env: &Env) -> [u64; 28] {
         ram.end - 1,
         ram.end,
         ram.end + 4,
-        0, // Secure flash
-        4,
-        0x03ff_fffc,
-        0x0400_0000, // Non-secure flash
-        0x0800_0000, // GIC
-        0x0900_0000, // UART
-        0x0a00_0000,
-        0x0e00_0000, // Secure RAM
-        0x0e00_1000,
-        0x0eff_fffc,
-        0x1000_0000, // PCIe
-        0x3fff_0000,
         0x40_1000_0000,
         entry | 1 << 40,
         entry | 1 << 52,
@@ -208,6 +196,8 @@ fn bad_entries(env: &Env) -> [u64; 28] {
         u64::MAX - 3,
         u64::MAX,
     ]
+    .into_iter()
+    .chain(env.machine.board.not_ram.iter().copied())
 }
 
 fn entry_points_at_every_edge(env: &'static Env) -> Outcome {
@@ -407,9 +397,9 @@ fn mem_protect_check_range(env: &'static Env) -> Outcome {
         (end, 1),
         (0, 1),
         (0, end),
-        (0x0900_0000, 4),
-        (0x0e00_0000, 0x1000),
-        (0x0eff_ffff, 1),
+        (env.machine.board.uart as u64, 4),
+        (env.machine.board.el3.start, 0x1000),
+        (env.machine.board.el3.end - 1, 1),
     ];
     for (base, length) in good {
         refused(

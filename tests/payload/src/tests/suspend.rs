@@ -35,7 +35,14 @@ fn refused(env: &'static Env) -> Outcome {
     let Some(power_down) = env.machine.power_down else {
         return Ok(());
     };
-    for bad in [0, 0x0900_0000, 0x0e00_0000, env.machine.ram.end, 1 << 63] {
+    let board = env.machine.board;
+    for bad in [
+        0,
+        board.uart as u64,
+        board.el3.start,
+        env.machine.ram.end,
+        1 << 63,
+    ] {
         let answer = psci::power_down(power_down, bad, 0);
         equal(
             "CPU_SUSPEND to what is not RAM",

@@ -1,0 +1,221 @@
+//! What runs in the Normal world: a kernel or another image that the model has
+//! loaded into DRAM, with a device tree.
+//!
+//! | address | what |
+//! | --- | --- |
+//! | 0x8008_0000, 0x8020_0000 or 0x8400_0000 | an arm64 kernel |
+//! | 0x8200_0000 or 0x87e0_0000 | the device tree, then ours in its place; 1 MiB |
+//! | 0x8800_0000 | another image, if there is no kernel |
+//!
+//! An initramfs is wherever the tree says that it is.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use dtoolkit::fdt::Fdt;
+use dtoolkit::{Node, Property};
+use psci::PowerState;
+use zerocopy::FromBytes;
+
+use crate::fdt::{self, Additions, IdleState};
+use crate::image::{ALIGNMENT, ImageHeader};
+use crate::ram::RamMap;
+use crate::{Bl33, BootError};
+
+/// The low end of DRAM, in which everything is that is looked at while booting:
+/// address, and size in bytes.
+pub(super) const LOW_RAM: usize = 0x8000_0000;
+pub(super) const LOW_RAM_SIZE: usize = 0x0900_0000;
+
+/// DRAM that is not for the Normal world, by the convention of this machine: start
+/// and end (exclusive).
+pub(super) const SECURE_DRAM: (u64, u64) = (0xff00_0000, 0x1_0000_0000);
+
+/// The last is for kernels that would reach over the first place of the tree.
+const KERNELS: [usize; 3] = [0x8008_0000, 0x8020_0000, 0x8400_0000];
+
+/// The second is for kernels that reach over the first.
+const TREES: [usize; 2] = [0x8200_0000, 0x87e0_0000];
+
+const IMAGE: usize = 0x8800_0000;
+
+/// The space for a device tree in bytes: the tree itself, and behind it as much in
+/// which ours is written.
+const TREE_SPACE: usize = 512 << 10;
+
+/// What memory reads as that nobody has written to: the model's two patterns
+/// (parameters `fill1` and `fill2` of its RAM), zeroes, ones.
+const BLANK: [u32; 4] = [0xdfdf_dfcf, 0xcfdf_dfdf, 0, u32::MAX];
+
+const NO_TREE: &str = "at 0x82000000 or 0x87e00000. Have the model load the kernel's \
+    arm/fvp-base-revc.dtb there (--data cluster0.cpu0=fvp-base-revc.dtb@0x82000000)";
+
+const NOTHING: &str = "nothing to boot. Have the model load an arm64 kernel at 0x80200000 \
+    (--data cluster0.cpu0=Image@0x80200000), or another image at 0x88000000";
+
+const MISPLACED: &str = "the kernel must lie at a multiple of 2 MiB plus the text offset in its \
+    header: load it at 0x80200000, or at 0x80080000 if the offset is 0x80000";
+
+const NO_ROOM: &str = "the kernel needs memory where its device tree or its initramfs is, or that \
+    is no RAM. Load the tree at 0x87e00000, and the initramfs behind the kernel";
+
+/// What CPU_SUSPEND offers. The figures are for a model, in which nothing takes
+/// time, and make a kernel use all of them.
+const IDLE_STATES: [IdleState; 3] = [
+    IdleState {
+        name: "standby",
+        power_state: PowerState::STANDBY,
+        entry_latency_us: 10,
+        exit_latency_us: 10,
+        min_residency_us: 100,
+        timers_stop: false,
+    },
+    IdleState {
+        name: "pe-down",
+        power_state: PowerState::PE_DOWN,
+        entry_latency_us: 50,
+        exit_latency_us: 100,
+        min_residency_us: 1000,
+        timers_stop: true,
+    },
+    IdleState {
+        name: "cluster-down",
+        power_state: PowerState::CLUSTER_DOWN,
+        entry_latency_us: 100,
+        exit_latency_us: 250,
+        min_residency_us: 2500,
+        timers_stop: true,
+    },
+];
+
+/// Where the device tree is.
+static TREE: AtomicUsize = AtomicUsize::new(0);
+
+/// Finds the device tree and checks it.
+///
+/// # Safety
+///
+/// [`LOW_RAM`] is mapped, and nothing writes to it while the tree is in use.
+pub(super) unsafe fn find_tree() -> Result<Fdt<'static>, BootError> {
+    for address in TREES {
+        // SAFETY: the caller's promise.
+        if let Ok(tree) = Fdt::new(unsafe { tree_at(address) }) {
+            TREE.store(address, Relaxed);
+            return Ok(tree);
+        }
+    }
+    Err(BootError::NoDeviceTree(NO_TREE))
+}
+
+/// What would be a device tree at this address: as long as its header says, but
+/// not longer than there is space.
+///
+/// # Safety
+///
+/// As [`find_tree`].
+unsafe fn tree_at(address: usize) -> &'static [u8] {
+    // SAFETY: the caller's promise.
+    let space = unsafe { low_ram(address, TREE_SPACE) };
+    // Devicetree Specification 5.2: `totalsize`.
+    let size = u32::from_be_bytes([space[4], space[5], space[6], space[7]]) as usize;
+    &space[..size.min(TREE_SPACE)]
+}
+
+/// A part of [`LOW_RAM`].
+///
+/// # Safety
+///
+/// As [`find_tree`].
+unsafe fn low_ram(address: usize, size: usize) -> &'static [u8] {
+    debug_assert!(address >= LOW_RAM && address + size <= LOW_RAM + LOW_RAM_SIZE);
+    // SAFETY: the caller's promise; any contents are valid bytes.
+    unsafe { core::slice::from_raw_parts(address as *const u8, size) }
+}
+
+/// Says what there is to boot, and replaces its device tree by ours: `pes` are the
+/// affinity fields of the machine's PEs.
+///
+/// # Safety
+///
+/// After [`find_tree`], as that.
+pub(super) unsafe fn load(pes: &[u64], ram: &RamMap<4>) -> Result<Bl33, BootError> {
+    let place = TREE.load(Relaxed);
+    // SAFETY: the caller's promise. It was checked.
+    let tree = Fdt::new_unchecked(unsafe { tree_at(place) });
+    // SAFETY: the caller's promise.
+    let (entry, what) = unsafe { find_image(tree, place, ram) }?;
+
+    let mut memory = [(0, 0); 4];
+    let ranges = memory.iter_mut().zip(ram.ranges());
+    let count = ranges.map(|(place, range)| *place = range).count();
+    let additions = Additions {
+        initrd: initrd(tree),
+        idle_states: &IDLE_STATES,
+        memory: Some(&memory[..count]),
+        pes: Some(pes),
+        ..Additions::default()
+    };
+    let ours = place + TREE_SPACE;
+    // SAFETY: the space behind the tree, which is for this.
+    let out = unsafe { core::slice::from_raw_parts_mut(ours as *mut u8, TREE_SPACE) };
+    let size = fdt::rewrite(tree, &additions, out).map_err(BootError::DeviceTree)?;
+    // SAFETY: both are mapped RAM of at least `size` bytes that don't meet, and
+    // the tree that was found isn't used any more.
+    unsafe { core::ptr::copy_nonoverlapping(ours as *const u8, place as *mut u8, size) };
+    Ok(Bl33 {
+        entry: entry as u64,
+        device_tree: place as u64,
+        what,
+    })
+}
+
+/// The kernel, or else the other image.
+///
+/// # Safety
+///
+/// As [`find_tree`].
+unsafe fn find_image(
+    tree: Fdt<'_>,
+    place: usize,
+    ram: &RamMap<4>,
+) -> Result<(usize, &'static str), BootError> {
+    for address in KERNELS {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { low_ram(address, size_of::<ImageHeader>()) };
+        let Ok((header, _)) = ImageHeader::read_from_prefix(bytes) else {
+            continue;
+        };
+        // How long the file was can't be known.
+        let Ok(layout) = header.layout(size_of::<ImageHeader>() as u64) else {
+            continue;
+        };
+        let start = address as u64;
+        if start % ALIGNMENT != layout.text_offset % ALIGNMENT {
+            return Err(BootError::BadOption(MISPLACED));
+        }
+        let end = start + layout.size;
+        let meets = |(s, e): (u64, u64)| s < end && start < e;
+        let tree_space = (place as u64, (place + 2 * TREE_SPACE) as u64);
+        if !ram.contains(start, layout.size) || meets(tree_space) || initrd(tree).is_some_and(meets)
+        {
+            return Err(BootError::BadOption(NO_ROOM));
+        }
+        return Ok((address, "preloaded kernel"));
+    }
+    // SAFETY: the caller's promise.
+    let word = u32::read_from_prefix(unsafe { low_ram(IMAGE, size_of::<u32>()) });
+    match word {
+        Ok((word, _)) if !BLANK.contains(&word) => Ok((IMAGE, "image preloaded in RAM")),
+        _ => Err(BootError::Nothing(NOTHING)),
+    }
+}
+
+/// Where the tree says that the initramfs is, start and end (exclusive).
+fn initrd(tree: Fdt<'_>) -> Option<(u64, u64)> {
+    let chosen = tree.find_node("/chosen")?;
+    let address = |name| match *chosen.property(name)?.value() {
+        [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d]).into()),
+        [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    };
+    Some((address("linux,initrd-start")?, address("linux,initrd-end")?))
+}

@@ -1,0 +1,273 @@
+//! Arm's FVP Base RevC (`FVP_Base_RevC-2xAEMvA`), or a model in its likeness.
+//!
+//! The model loads the image into Trusted SRAM, where every PE starts, and what
+//! is to be booted into DRAM, with a device tree. It powers PEs down and up by
+//! its power controller.
+
+mod boot;
+mod power;
+mod secure;
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use aarch64_cpu::registers::{MPIDR_EL1, Readable};
+use arm_fvp_base_pac::MemoryMap;
+use arm_gic::IntId;
+use dtoolkit::fdt::Fdt;
+use dtoolkit::{Node, Property};
+use psci::PowerLevel;
+use spin::mutex::SpinMutex;
+
+use crate::console::{Consoles, log_level_named};
+pub use crate::events::{EVENTS, PRIVATE_EVENTS, SHARED_EVENTS};
+use crate::gic::{self, Distributor, PeInterrupts};
+use crate::gic_events::Interrupt;
+use crate::ram::RamMap;
+use crate::topology::Topology;
+use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, Start, protect, tree};
+
+const UART_CLOCK_HZ: u32 = 24_000_000;
+
+/// A block of the translation tables, in bytes: one takes no table of its own, and
+/// Trusted SRAM is small.
+const BLOCK: usize = 2 << 20;
+
+const GICD: usize = *MemoryMap::GICD.start();
+
+/// The redistributors: room for 16 frames, of which the last one says that it is
+/// the last.
+const GICR: usize = *MemoryMap::GICR.start();
+const GICR_SIZE: usize = 2 << 20;
+
+/// Motherboard peripherals from here on: UARTs, system registers, power controller.
+const MOTHERBOARD: usize = 0x1c00_0000;
+
+/// The PEs that there is memory for: two clusters of four.
+const MAX_PES: usize = 8;
+
+/// The cluster is Aff2, the core Aff1 (MPIDR_EL1.MT is 1).
+const CLUSTER_SHIFT: u32 = 16;
+
+static CONSOLES: Consoles = Consoles::new();
+static TOPOLOGY: Topology<MAX_PES, 64> = Topology::new();
+static RAM_MAP: RamMap<4> = RamMap::new();
+static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
+// SAFETY: the machine's GICD, one of DEVICES.
+static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
+static COUNTER_HZ: AtomicU64 = AtomicU64::new(0);
+static OPTIONS: SpinMutex<Options> = SpinMutex::new(Options {
+    log_level: None,
+    crash: None,
+    test_timer: false,
+});
+
+/// The machine.
+pub struct Board;
+
+impl Platform for Board {
+    const NAME: &'static str = "FVP Base RevC";
+    const MAX_PES: usize = MAX_PES;
+    const BOOT_AFFINITY: u64 = 0;
+    const TABLES: usize = 8;
+    // Its PEs always start at EL3.
+    const NEEDS_EL3: &'static str = "";
+    // GICD_CTLR.EnableGrp0.
+    const GATE: usize = GICD;
+    const RAW_UART: usize = *MemoryMap::UART0.start();
+    const DEVICES: &'static [Region] = &[
+        Region::device(MOTHERBOARD, BLOCK),
+        // The distributor up to the end of the redistributors.
+        Region::device(GICD, GICR + GICR_SIZE - GICD),
+    ];
+
+    const PSCI: psci::Features = psci::Features {
+        power_down: Some(PowerLevel::System),
+        os_initiated: true,
+        cpu_default_suspend: true,
+        cpu_freeze: true,
+        node_hw_state: true,
+        system_suspend: true,
+        hibernate_off: true,
+        warm_reset: true,
+        mem_protect: true,
+        statistics: true,
+    };
+
+    unsafe fn prepare() {
+        // SAFETY: the caller's promise: the caches of all PEs are off.
+        unsafe { secure::make_coherent() };
+    }
+
+    fn consoles() -> &'static Consoles {
+        &CONSOLES
+    }
+
+    unsafe fn enable_consoles() {
+        let (boot, secure) = (*MemoryMap::UART0.start(), *MemoryMap::UART1.start());
+        // SAFETY: the machine's PL011s, mapped as DEVICES.
+        unsafe { CONSOLES.enable(boot, secure, UART_CLOCK_HZ) };
+    }
+
+    #[inline(never)]
+    unsafe fn discover(mapper: &mut dyn Mapper) -> Result<(), BootError> {
+        // SAFETY: the caller's promise: this is done once.
+        COUNTER_HZ.store(unsafe { secure::open(mapper) }, Relaxed);
+        mapper.map_for_boot(Region::non_secure(boot::LOW_RAM, boot::LOW_RAM_SIZE));
+        // SAFETY: just mapped, and nothing else uses it this early.
+        let tree = unsafe { boot::find_tree() }?;
+        for (start, end) in tree::memory(tree) {
+            let secure = boot::SECURE_DRAM;
+            for (start, end) in [(start, end.min(secure.0)), (start.max(secure.1), end)] {
+                if start < end {
+                    RAM_MAP.add(start, end);
+                }
+            }
+        }
+        *OPTIONS.lock() = options_in(tree);
+
+        if !DISTRIBUTOR.is_supported() {
+            return Err(BootError::UnusableGic);
+        }
+        // SAFETY: the machine's redistributors, mapped as DEVICES; no other PE
+        // runs yet.
+        let pes = unsafe { gic::frames(GICR, GICR + GICR_SIZE) }
+            .map(|(_, mpidr)| mpidr)
+            .filter(|mpidr| power::exists(*mpidr));
+        TOPOLOGY
+            .fill(pes, CLUSTER_SHIFT)
+            .map_err(BootError::Topology)?;
+        // SAFETY: as above.
+        let found = unsafe {
+            INTERRUPTS.find_frames(GICR, GICR + GICR_SIZE, |mpidr| TOPOLOGY.index(mpidr))
+        };
+        if found < TOPOLOGY.count() || TOPOLOGY.index(Self::BOOT_AFFINITY).is_none() {
+            return Err(BootError::UnusableGic);
+        }
+        DISTRIBUTOR.configure();
+        Ok(())
+    }
+
+    fn release() {
+        DISTRIBUTOR.enable_group0();
+    }
+
+    #[inline(never)]
+    unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError> {
+        if power::memory_is_protected() {
+            let low = (boot::LOW_RAM, boot::LOW_RAM + boot::LOW_RAM_SIZE);
+            protect::clear(&RAM_MAP, low, low, mapper);
+        }
+        let mut pes = [0; MAX_PES];
+        for (index, pe) in pes.iter_mut().enumerate() {
+            *pe = TOPOLOGY.affinity(index);
+        }
+        // SAFETY: `discover` mapped low RAM, and nothing else uses it.
+        unsafe { boot::load(&pes[..TOPOLOGY.count()], &RAM_MAP) }
+    }
+
+    fn options() -> Options {
+        *OPTIONS.lock()
+    }
+
+    #[inline(always)]
+    fn pe_count() -> usize {
+        TOPOLOGY.count()
+    }
+
+    fn cluster(index: usize) -> usize {
+        TOPOLOGY.cluster(index)
+    }
+
+    fn mem_protect(enable: bool) -> bool {
+        power::protect_memory(enable)
+    }
+
+    #[inline(always)]
+    fn pe_affinity(index: usize) -> u64 {
+        TOPOLOGY.affinity(index)
+    }
+
+    #[inline(always)]
+    fn pe_index(mpidr: u64) -> Option<usize> {
+        TOPOLOGY.index(mpidr)
+    }
+
+    fn counter_frequency() -> Option<u64> {
+        Some(COUNTER_HZ.load(Relaxed))
+    }
+
+    fn start(index: usize) -> Start {
+        power::start(TOPOLOGY.affinity(index))
+    }
+
+    fn power_on(index: usize) {
+        power::on(TOPOLOGY.affinity(index));
+    }
+
+    fn power_off(index: usize) {
+        go_down(index, false)
+    }
+
+    fn power_down(index: usize) {
+        go_down(index, true)
+    }
+
+    fn configure_pe_interrupts(index: usize) {
+        if let Some(frame) = INTERRUPTS.frame(index) {
+            gic::configure_pe(frame);
+        }
+    }
+
+    fn wake_pe_interrupts(index: usize) {
+        if let Some(frame) = INTERRUPTS.frame(index) {
+            gic::wake_pe(frame);
+        }
+    }
+
+    #[inline(always)]
+    fn raise_sgi(intid: IntId, index: usize) {
+        INTERRUPTS.raise_sgi(intid, index);
+    }
+
+    fn with_interrupt<R>(intid: IntId, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R> {
+        if intid.is_ppi() {
+            INTERRUPTS.with_ppi(TOPOLOGY.index(MPIDR_EL1.get())?, intid, f)
+        } else {
+            DISTRIBUTOR.with_spi(intid, f)
+        }
+    }
+
+    fn is_nonsecure_ram(base: u64, length: u64) -> bool {
+        RAM_MAP.contains(base, length)
+    }
+
+    fn system_off() -> ! {
+        power::system_off()
+    }
+
+    fn system_reset() -> ! {
+        power::system_reset()
+    }
+}
+
+/// Powers this PE down; an interrupt wakes it if `wake` says so.
+fn go_down(index: usize, wake: bool) -> ! {
+    if let Some(frame) = INTERRUPTS.frame(index) {
+        gic::sleep_pe(frame);
+    }
+    power::down(TOPOLOGY.affinity(index), wake)
+}
+
+/// What `/chosen` says: `bl31,log`, `bl31,crash` and `bl31,test-timer`.
+fn options_in(tree: Fdt<'_>) -> Options {
+    let chosen = tree.find_node("/chosen");
+    let text = |name| {
+        let property = chosen.as_ref()?.property(name)?;
+        property.value_as::<&str>().ok()
+    };
+    Options {
+        log_level: text("bl31,log").and_then(log_level_named),
+        crash: text("bl31,crash").and_then(Crash::named),
+        test_timer: text("bl31,test-timer") == Some("on"),
+    }
+}

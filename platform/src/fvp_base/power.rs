@@ -1,0 +1,143 @@
+//! The power controller and the system registers: PEs on and off, the machine
+//! off and reset, and what outlives a reset (Arm Fast Models Reference Guide,
+//! Base Platform).
+
+use core::arch::asm;
+use core::ptr::NonNull;
+
+use aarch64_cpu::asm::wfi;
+use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
+use arm_fvp_base_pac::MemoryMap;
+use arm_fvp_base_pac::power_controller::{
+    FvpPowerController, FvpPowerControllerRegisters, PowerOnReason, SystemStatus,
+};
+use arm_fvp_base_pac::system::{FvpSystemPeripheral, FvpSystemRegisters, SystemConfigFunction};
+use safe_mmio::UniqueMmioPointer;
+use spin::mutex::SpinMutex;
+
+use crate::{Start, cache};
+
+/// A device's registers, shared by all PEs.
+type Shared<T> = SpinMutex<UniqueMmioPointer<'static, T>>;
+
+// SAFETY: the machine's power controller, one of DEVICES, and only here.
+static CONTROLLER: Shared<FvpPowerControllerRegisters> =
+    unsafe { shared(*MemoryMap::POWER_CONTROLLER.start()) };
+
+// SAFETY: the machine's system registers, one of DEVICES, and only here.
+static SYSTEM: Shared<FvpSystemRegisters> = unsafe { shared(*MemoryMap::VE_SYSTEM.start()) };
+
+/// # Safety
+///
+/// The address is that of such registers, of which nothing else has a pointer.
+const unsafe fn shared<T>(address: usize) -> Shared<T> {
+    match NonNull::new(address as *mut T) {
+        // SAFETY: the caller's promise.
+        Some(registers) => SpinMutex::new(unsafe { UniqueMmioPointer::new(registers) }),
+        None => panic!("no device is at address 0"),
+    }
+}
+
+/// The flag of the system registers that notes MEM_PROTECT's wish: it keeps its
+/// value over a reset.
+const PROTECT_MEMORY: u32 = 1 << 31;
+
+/// Gives the power controller to `f`. It is asked in two steps, so by one PE at a
+/// time.
+fn controller<R>(f: impl FnOnce(&mut FvpPowerController<'_>) -> R) -> R {
+    f(&mut FvpPowerController::new(CONTROLLER.lock().reborrow()))
+}
+
+fn system<R>(f: impl FnOnce(&mut FvpSystemPeripheral<'_>) -> R) -> R {
+    f(&mut FvpSystemPeripheral::new(SYSTEM.lock().reborrow()))
+}
+
+/// What the controller calls a PE: Aff2 to Aff0.
+fn name(affinity: u64) -> u32 {
+    affinity as u32
+}
+
+/// Whether the machine has this PE.
+pub(super) fn exists(affinity: u64) -> bool {
+    // All ones of a PE that isn't there.
+    !controller(|controller| controller.system_status(name(affinity))).is_all()
+}
+
+/// Why this PE started.
+pub(super) fn start(affinity: u64) -> Start {
+    match controller(|controller| controller.power_on_reason(name(affinity))) {
+        PowerOnReason::ColdPowerOn | PowerOnReason::SystemResetPin => Start::Reset,
+        PowerOnReason::WakeByProcessorOn => Start::TurnedOn,
+        PowerOnReason::WakeByGicSignal => Start::Woken,
+    }
+}
+
+/// Powers a PE on that said that it is off.
+pub(super) fn on(affinity: u64) {
+    let off = || {
+        !controller(|controller| controller.system_status(name(affinity)))
+            .contains(SystemStatus::L0)
+    };
+    // It may have some way to go to its WFI: caches to flush. Before that, the
+    // request would only take back that it wants to go off. A second is far more
+    // than it needs; it won't go off if the Normal world, which can reach the
+    // controller, interferes, and must not hold this PE up then.
+    let start = CNTPCT_EL0.get();
+    while !off() && CNTPCT_EL0.get().wrapping_sub(start) < CNTFRQ_EL0.get() {
+        // SAFETY: a hint.
+        unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
+    }
+    controller(|controller| controller.power_on_processor(name(affinity)));
+}
+
+/// Powers this PE down. It starts anew when it is powered on, or also when the
+/// GIC has an interrupt for it if `wake` says so.
+pub(super) fn down(affinity: u64, wake: bool) -> ! {
+    controller(|controller| {
+        if wake {
+            controller.enable_wakeup_requests(name(affinity));
+        } else {
+            controller.disable_wakeup_requests(name(affinity));
+        }
+        // Done at the next WFI.
+        controller.power_off_processor(name(affinity));
+    });
+    cache::flush_and_turn_off();
+    loop {
+        wfi();
+    }
+}
+
+/// Sets MEM_PROTECT's wish, and says whether it was set.
+pub(super) fn protect_memory(enable: bool) -> bool {
+    system(|system| {
+        let was_on = system.non_volatile_flags() & PROTECT_MEMORY != 0;
+        if enable {
+            system.set_non_volatile_flags(PROTECT_MEMORY);
+        } else {
+            system.clear_non_volatile_flags(PROTECT_MEMORY);
+        }
+        was_on
+    })
+}
+
+/// Whether that was the wish before the reset.
+pub(super) fn memory_is_protected() -> bool {
+    system(|system| system.non_volatile_flags() & PROTECT_MEMORY != 0)
+}
+
+pub(super) fn system_off() -> ! {
+    configure(SystemConfigFunction::Shutdown)
+}
+
+pub(super) fn system_reset() -> ! {
+    configure(SystemConfigFunction::Reboot)
+}
+
+fn configure(function: SystemConfigFunction) -> ! {
+    system(|system| system.write_system_configuration(function));
+    // The machine stops in a moment.
+    loop {
+        wfi();
+    }
+}
