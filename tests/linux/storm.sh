@@ -5,7 +5,7 @@ all=$(cat /sys/devices/system/cpu/online)
 count=$(ls -d /sys/devices/system/cpu/cpu[0-9]* | wc -l)
 touch /tmp/storm
 (while [ -e /tmp/storm ]; do echo l > /proc/sysrq-trigger; usleep 100000; done) &
-for round in $(seq 200); do
+for round in $(seq 100); do
     number=$((RANDOM % (count - 1) + 1))
     online=/sys/devices/system/cpu/cpu$number/online
     echo $((1 - $(cat "$online"))) > "$online"

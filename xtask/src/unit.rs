@@ -27,6 +27,8 @@ pub fn run(filter: Option<&str>) -> Result<Tally> {
     tests
         .args(["test", "--no-fail-fast"])
         .args(filter)
+        // Of the tests that passed, too: how many states the models have.
+        .args(["--", "--show-output"])
         .envs(SEARCHES);
     let mut tally = cargo_test(&mut tests)?;
     for package in LOOM {

@@ -37,6 +37,8 @@ struct System {
     /// Register, enable, disable and unregister, too; else everything is registered and enabled
     /// from the start, on PEs that are unmasked.
     lifecycle: bool,
+    /// So many states are enough: there are too many to see all.
+    enough: usize,
 }
 
 /// A state, and what a step on the way to it did wrong.
@@ -272,7 +274,9 @@ impl System {
     fn explore(self) {
         let started = Instant::now();
         let name = self.name;
-        let limit = std::env::var("SDEI_MODEL_STATES").map_or(30_000, |n| n.parse().unwrap());
+        let limit = std::env::var("SDEI_MODEL_STATES")
+            .map_or(30_000, |n| n.parse().unwrap())
+            .min(self.enough);
         let checker = self
             .checker()
             .threads(2)
@@ -447,6 +451,7 @@ fn event_0_and_a_critical_event_on_two_pes() {
         resets: true,
         binding: false,
         lifecycle: true,
+        enough: usize::MAX,
     }
     .explore();
 }
@@ -461,6 +466,7 @@ fn event_0_on_three_pes() {
         resets: false,
         binding: false,
         lifecycle: true,
+        enough: usize::MAX,
     }
     .explore();
 }
@@ -475,6 +481,7 @@ fn a_bound_private_event_and_event_0_on_two_pes() {
         resets: false,
         binding: false,
         lifecycle: true,
+        enough: usize::MAX,
     }
     .explore();
 }
@@ -489,6 +496,7 @@ fn a_bound_shared_event_on_three_pes() {
         resets: true,
         binding: false,
         lifecycle: true,
+        enough: usize::MAX,
     }
     .explore();
 }
@@ -503,6 +511,7 @@ fn explicit_shared_events_on_two_pes() {
         resets: true,
         binding: false,
         lifecycle: true,
+        enough: usize::MAX,
     }
     .explore();
 }
@@ -517,6 +526,7 @@ fn binding_and_releasing_on_two_pes() {
         resets: true,
         binding: true,
         lifecycle: true,
+        enough: usize::MAX,
     }
     .explore();
 }
@@ -531,6 +541,7 @@ fn everything_on_two_pes() {
         resets: true,
         binding: false,
         lifecycle: true,
+        enough: 500_000,
     }
     .explore();
 }
@@ -545,6 +556,7 @@ fn everything_that_occurs_on_two_pes() {
         resets: false,
         binding: false,
         lifecycle: false,
+        enough: usize::MAX,
     }
     .explore();
 }
