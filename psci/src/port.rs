@@ -5,9 +5,10 @@ use crate::PowerLevel;
 /// The machine below the PSCI state machine: its PEs, its memory and its switches.
 ///
 /// PEs are named by a dense index, 0 up to [`pe_count`](Port::pe_count), that stays the same from
-/// boot to power-off. All methods are called with the exceptions of EL3 masked, must not block,
-/// and may be called by any PE at any time. The calls that [`Features`] does not offer never reach
-/// the methods that serve them, so a board leaves those as they are.
+/// boot to power-off. All methods are called with the exceptions of EL3 masked, must not wait for
+/// anything that the Normal world could hold up, and may be called by any PE at any time. The calls
+/// that [`Features`] does not offer never reach the methods that serve them, so a board leaves
+/// those as they are.
 pub trait Port: Sync {
     /// The number of PEs of this machine, at most the length of the slice given to
     /// [`Psci::new`](crate::Psci::new).

@@ -93,6 +93,16 @@ impl Program {
         &self.qemu
     }
 
+    /// Whether it is a QEMU, with QEMU's arguments.
+    pub fn is_qemu(&self) -> bool {
+        self.model == Model::Qemu
+    }
+
+    /// Where the program is.
+    pub fn path(&self) -> &Path {
+        &self.qemu.path
+    }
+
     /// Starts Arm's model with these parameters; a QEMU has none.
     pub fn with_parameters(mut self, file: Option<&Path>) -> Result<Self> {
         if let (Model::Arm(parameters), Some(file)) = (&mut self.model, file) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 use harness::linux::{NEWEST, command_line};
 use harness::{Consoles, Machine};
@@ -91,6 +91,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         machine.extra = vec!["-S".into(), "-s".into()];
     }
     if let Some(model) = &model {
+        if options.gdb && !model.is_qemu() {
+            bail!("Arm's model waits for a debugger by its own options (--iris-server)");
+        }
         model.take_over(&mut machine, &image, "run")?;
     }
     let logs = project::logs();
@@ -103,10 +106,15 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
 
     println!(
-        "Linux {} on {}, {} PEs. Ctrl-A x ends QEMU.",
+        "Linux {} on {}, {} PEs. {}",
         options.kernel,
         machine.title(),
-        machine.cpus
+        machine.cpus,
+        if model.as_ref().is_none_or(fvp::Program::is_qemu) {
+            "Ctrl-A x ends QEMU."
+        } else {
+            "The console is where the model says."
+        }
     );
     println!("The Secure console goes to {}", secure.display());
     if options.gdb {
@@ -126,7 +134,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             String::from_utf8_lossy(&report)
         );
         println!(
-            "Names for its addresses: cargo xtask symbolize {}",
+            "Names for its addresses: cargo xtask symbolize --platform {} {}",
+            options.platform,
             secure.display()
         );
     }

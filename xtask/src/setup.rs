@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use harness::linux::{NMI, STOCK};
 
-use crate::{fetch, initramfs, nmi_kernel, process, project, qemu, rust_target};
+use crate::{fetch, fvp, initramfs, nmi_kernel, process, project, qemu, rust_target};
 
 /// Options of `setup`.
 #[derive(Args)]
@@ -31,6 +31,13 @@ pub fn run(options: &Options) -> Result<()> {
         println!("kernel {name}: {}", image.display());
     }
     println!("U-Boot: {}", fetch::u_boot()?.display());
+    match fvp::find(None)? {
+        Some(model) => {
+            println!("model of the FVP: {}", model.path().display());
+            println!("its device tree: {}", fetch::fvp_tree()?.display());
+        }
+        None => println!("model of the FVP: none, so its tests will be skipped"),
+    }
     println!("initramfs: {}", initramfs::build()?.display());
     println!("All there; from here on no network is needed.");
     Ok(())
@@ -96,6 +103,7 @@ fn forget() -> Result<()> {
         "qemu".into(),
         "busybox".into(),
         "u-boot".into(),
+        "fvp-base-revc".into(),
     ];
     names.extend(STOCK.iter().map(|version| format!("kernel-{version}")));
     for name in names {

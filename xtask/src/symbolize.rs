@@ -17,7 +17,10 @@ use crate::project;
 pub struct Options {
     /// The crash report; standard input without it
     report: Option<PathBuf>,
-    /// The image's ELF file; the one that was built last without it
+    /// Board
+    #[arg(long, value_enum, default_value_t)]
+    platform: Platform,
+    /// The image's ELF file; the board's that was built last without it
     #[arg(long)]
     elf: Option<PathBuf>,
 }
@@ -27,7 +30,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let elf = options.elf.clone().unwrap_or_else(|| {
         project::target()
-            .join(Platform::default().to_string())
+            .join(options.platform.to_string())
             .join("bl31.elf")
     });
     let report = match &options.report {

@@ -12,7 +12,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::board::Board;
-use crate::linux::{self, Boot, NEWEST, Test};
+use crate::linux::{self, Boot, NEWEST, Test, power};
 use crate::machine::{Consoles, Machine};
 
 /// Where a kernel is loaded: a multiple of 2 MiB.
@@ -259,7 +259,9 @@ fn memory_of(kernel: &[u8]) -> u64 {
 pub fn linux_tests() -> Vec<Test> {
     let on_fvp = |mut test: Test| {
         test.board = Board::FvpBase;
-        test.memory = "4G";
+        if !test.has_disk {
+            test.memory = "4G";
+        }
         test.name.insert_str(0, test.board.prefix());
         test
     };
@@ -296,8 +298,15 @@ pub fn linux_tests() -> Vec<Test> {
         linux::backtrace("NMI: backtrace of a wedged CPU, 8 CPUs", 8, |_| {}),
         linux::panics("NMI: panic stops a wedged CPU, 8 CPUs", 8, |_| {}),
         linux::psci_checker("PSCI checker, 8 CPUs", 8),
+        power::suspend(8, true),
+        power::storm(),
+        power::reboot_modes(),
+        power::guest(),
+        power::kexec(),
         linux::refused("refused: nothing to boot", Boot::Nothing, |_| {}),
     ];
+    // The wedged CPU parked, and powered off from inside its handler.
+    tests.extend(power::kdump().into_iter().take(2));
     tests.extend(["panic", "fault", "write", "execute", "stack"].map(linux::crash));
     tests.into_iter().map(on_fvp).collect()
 }

@@ -1,7 +1,7 @@
 //! What unmodified software is run on the image: Linux, U-Boot, and what the
 //! image must refuse.
 
-mod power;
+pub(crate) mod power;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

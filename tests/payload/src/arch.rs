@@ -6,6 +6,7 @@ use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::machine::Machine;
 use crate::pe::{Handling, Pe};
 
 read_write_sysreg!(pstate_pan: s3_0_c4_c2_3, u64, safe_read);
@@ -18,21 +19,37 @@ read_write_sysreg!(pstate_tco: s3_3_c4_c2_7, u64, safe_read);
 /// The address at which the alias of RAM that EL0 may read and execute begins, less RAM's own.
 pub const EL0_ALIAS: u64 = 32 << 30;
 
-/// The GiB of addresses at which EL0 sees the GiB of RAM that this program is in, where AArch32 can address it.
-/// It hides RAM of some machines, which no test needs.
-const AARCH32_GIB: usize = 3;
-
-/// The distance of that alias from RAM's own addresses.
+/// The distance from RAM's own addresses of an alias of the GiB that this program is in, which EL0 may read and execute
+/// as well, and which AArch32 can address.
 pub fn aarch32_alias() -> u64 {
-    ((AARCH32_GIB << 30) as u64).wrapping_sub(load_address() >> 30 << 30)
+    let gib = Machine::get().board.spare_gib;
+    ((gib << 30) as u64).wrapping_sub(load_address() >> 30 << 30)
 }
 
-/// Maps that alias. To be called before other PEs run.
-pub fn map_aarch32_alias() {
+/// Maps that alias at the GiB `gib` of addresses. To be called before other PEs run.
+pub fn map_aarch32_alias(gib: usize) {
     let block = load_address() >> 30 << 30 | RAM_EL0.bits() as u64;
-    PAGE_TABLE.0[AARCH32_GIB].store(block, Relaxed);
-    // No translation is cached for what was not mapped.
-    synchronize();
+    PAGE_TABLE.0[gib].store(block, Relaxed);
+    // SAFETY: Nothing has been read or written in that GiB.
+    unsafe {
+        if el() == 2 {
+            asm!(
+                "dsb ishst",
+                "tlbi alle2",
+                "dsb ish",
+                "isb",
+                options(nostack)
+            );
+        } else {
+            asm!(
+                "dsb ishst",
+                "tlbi vmalle1",
+                "dsb ish",
+                "isb",
+                options(nostack)
+            );
+        }
+    }
 }
 
 /// The flat map of every PE: one table of 1 GiB blocks, valid in the EL1&0, EL2&0 and EL2 regimes. RAM is not
@@ -60,9 +77,7 @@ const fn page_table() -> PageTable {
     let mut gib = 0;
     while gib < 16 {
         let attributes = if gib == 0 { DEVICE } else { RAM };
-        if gib != AARCH32_GIB {
-            table[gib] = AtomicU64::new((gib << 30) as u64 | attributes.bits() as u64);
-        }
+        table[gib] = AtomicU64::new((gib << 30) as u64 | attributes.bits() as u64);
         if gib > 0 {
             table[gib + 32] = AtomicU64::new((gib << 30) as u64 | RAM_EL0.bits() as u64);
         }

@@ -36,7 +36,7 @@ extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
         // SAFETY: This board has its first PL011 there, and this is the only use.
         unsafe { console::init(base) };
     }
-    arch::map_aarch32_alias();
+    arch::map_aarch32_alias(board.spare_gib);
     // SAFETY: The boot protocol has x0 point to the device tree, which is ours now.
     let machine = match unsafe { Machine::read(tree) } {
         Ok(machine) => machine,

@@ -64,7 +64,8 @@ pub(super) fn slow() -> Vec<Test> {
     ]
 }
 
-fn suspend(cpus: u32, el2: bool) -> Test {
+/// Suspends and wakes, to RAM and to idle.
+pub(crate) fn suspend(cpus: u32, el2: bool) -> Test {
     let where_ = if el2 { "" } else { " without EL2" };
     let name = format!("NMI: suspend to RAM and to idle, {cpus} CPUs{where_}");
     let mut test = scripted(&name, NMI, "suspend", cpus);
@@ -80,7 +81,8 @@ fn suspend(cpus: u32, el2: bool) -> Test {
         .power_off()
 }
 
-fn storm() -> Test {
+/// Takes CPUs down and up while others ask all for backtraces.
+pub(crate) fn storm() -> Test {
     let boot = Boot::Linux {
         kernel: NMI,
         script: Some("storm"),
@@ -102,7 +104,7 @@ fn storm() -> Test {
 }
 
 /// Resets the machine in each mode that the kernel offers.
-fn reboot_modes() -> Test {
+pub(crate) fn reboot_modes() -> Test {
     let boot = Boot::Linux {
         kernel: NEWEST,
         script: None,
@@ -125,7 +127,8 @@ fn reboot_modes() -> Test {
         .power_off()
 }
 
-fn guest() -> Test {
+/// Event 0 comes while a guest runs.
+pub(crate) fn guest() -> Test {
     let mut test = scripted("NMI: a guest that event 0 interrupts", NMI, "kvm", 4);
     test.forbidden = FORBIDDEN_BACKTRACES;
     using_nmi(test)
@@ -138,7 +141,8 @@ fn guest() -> Test {
         .power_off()
 }
 
-fn kexec() -> Test {
+/// Starts one kernel after another.
+pub(crate) fn kexec() -> Test {
     let boot = Boot::Linux {
         kernel: NMI,
         script: Some("kexec"),
@@ -230,7 +234,8 @@ const KDUMPS: [Kdump; 6] = [
     },
 ];
 
-fn kdump() -> Vec<Test> {
+/// A kernel dies, and another saves its memory: each way to do so.
+pub(crate) fn kdump() -> Vec<Test> {
     let test = |kdump: &Kdump| {
         let name = format!("NMI: kdump, {}", kdump.name);
         let mut test = scripted(&name, NMI, "kdump", 4);

@@ -92,7 +92,7 @@ fn interrupted_at_el1(env: &'static Env) -> Outcome {
 /// at their addresses plus `alias`, and ends with an exception of class `end`.
 fn interrupted(env: &'static Env, pstate: u64, code: u64, alias: u64, end: u64) -> Outcome {
     let me = env.me();
-    let start = code + alias;
+    let start = code.wrapping_add(alias);
     me.words[1].store(pstate & MODE, Release);
     for event in [TIMER, TIMER_CRITICAL] {
         me.words[0].store(event, Release);
@@ -111,7 +111,7 @@ fn interrupted(env: &'static Env, pstate: u64, code: u64, alias: u64, end: u64) 
             for (index, x) in registers.x.iter_mut().enumerate() {
                 *x = 0x3232_0000 | index as u64;
             }
-            registers.x[1] = me.leave.as_ptr() as u64 + alias;
+            registers.x[1] = (me.leave.as_ptr() as u64).wrapping_add(alias);
             registers.pstate = pstate;
             me.leave.store(0, Release);
             equal("arming the Secure timer", arm_timer(event, SOON), 0)?;

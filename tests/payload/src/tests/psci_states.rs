@@ -405,10 +405,10 @@ fn system_suspend_alone(env: &'static Env) -> Outcome {
         let context = CELLS[0].as_ptr() as u64;
         let arguments = [Code::ComeBack.address(), context, 0];
         let resumed = arch::go_away(id::PSCI_SYSTEM_SUSPEND_64, arguments, &CELLS[0]);
-        timer.lower();
-        line::enable(timer.intid(), false);
         // What a power-down loses.
         pe::adopt(env.machine.boot);
+        timer.lower();
+        line::enable(timer.intid(), false);
         equal("SYSTEM_SUSPEND", resumed, arch::RESUMED)?;
         equal("PE_MASK", sdei::pe_mask(), 0)?;
         equal("STATUS", sdei::status(0), sdei::REGISTERED | sdei::ENABLED)?;
