@@ -1,14 +1,18 @@
-//! `bench`: how many instructions calls cost, beside Trusted Firmware-A.
+//! `bench`: how many instructions calls cost, beside Trusted Firmware-A; and the
+//! test that they don't become more without anyone's wanting it.
 
-use anyhow::{Result, anyhow};
+use std::process::Command;
+
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
+use harness::Qemu;
 use harness::payload;
 use harness::session::{BANNER, Session};
 use serde_json::json;
 
 use crate::image::{self, Platform};
-use crate::project;
 use crate::qemu::{self, Choice};
+use crate::{process, project};
 
 /// Options of `bench`.
 #[derive(Args)]
@@ -22,45 +26,71 @@ pub struct Options {
 }
 
 /// One figure: the payload's name for it, what it is, what Trusted Firmware-A
-/// v2.15 takes, and what to reach.
+/// v2.15 takes, what to reach, and what it was when it was last recorded here.
 struct Figure {
     key: &'static str,
     what: &'static str,
     tf_a: u64,
     aim: u64,
+    recorded: u64,
 }
 
-const fn figure(key: &'static str, what: &'static str, tf_a: u64, aim: u64) -> Figure {
+impl Figure {
+    /// The most that the tests accept: 2 % more than recorded.
+    fn limit(&self) -> u64 {
+        self.recorded + self.recorded / 50
+    }
+}
+
+/// What compiled the image whose figures are recorded: another one's code costs
+/// something else.
+const RECORDED_WITH: &str = "rustc 1.95.0";
+
+const fn figure(
+    key: &'static str,
+    what: &'static str,
+    tf_a: u64,
+    aim: u64,
+    recorded: u64,
+) -> Figure {
     Figure {
         key,
         what,
         tf_a,
         aim,
+        recorded,
     }
 }
 
-const FIGURES: [Figure; 12] = [
-    figure("smccc_version", "SMCCC_VERSION", 184, 60),
-    figure("psci_version", "PSCI_VERSION", 210, 70),
-    figure("sdei_version", "SDEI_VERSION", 231, 70),
-    figure("sdei_status", "SDEI_EVENT_STATUS(0)", 274, 90),
-    figure("unknown_fid", "unknown function ID", 225, 70),
+/// The name of the figure that the payload does not measure. Trusted Firmware-A's
+/// is that of BL1, BL2 and BL31 together.
+const FLASH: &str = "flash";
+
+const FIGURES: [Figure; 13] = [
+    figure("smccc_version", "SMCCC_VERSION", 184, 60, 56),
+    figure("psci_version", "PSCI_VERSION", 210, 70, 50),
+    figure("sdei_version", "SDEI_VERSION", 231, 70, 54),
+    figure("sdei_status", "SDEI_EVENT_STATUS(0)", 274, 90, 61),
+    figure("unknown_fid", "unknown function ID", 225, 70, 68),
     figure(
         "signal_self_entered",
         "SIGNAL to self, handler entered",
         1695,
         350,
+        220,
     ),
     figure(
         "signal_self_completed",
         "SIGNAL to self, handled and completed",
         2966,
         600,
+        367,
     ),
     figure(
         "signal_other_call",
         "SIGNAL to a masked PE: the call alone",
         390,
+        120,
         120,
     ),
     figure(
@@ -68,26 +98,31 @@ const FIGURES: [Figure; 12] = [
         "SIGNAL to a masked PE, until in its handler",
         1717,
         400,
+        290,
     ),
     figure(
         "broadcast_per_pe",
         "broadcast until all have handled, per PE",
         3026,
         650,
+        472,
     ),
-    figure("cpu_on", "CPU_ON until the PE runs and says so", 3826, 1500),
+    figure(
+        "cpu_on",
+        "CPU_ON until the PE runs and says so",
+        3826,
+        1500,
+        1461,
+    ),
     figure(
         "reset_to_bl33",
         "reset to BL33's first instruction",
         9_080_000,
         1_000_000,
+        823627,
     ),
+    figure(FLASH, "bytes in flash", 105_564, 64 << 10, 114_832),
 ];
-
-/// Bytes in flash of Trusted Firmware-A's BL1, BL2 and BL31 together.
-const FLASH_TF_A: u64 = 105_564;
-/// The size to stay below.
-const FLASH_AIM: u64 = 64 << 10;
 
 /// Runs the payload's measurements and prints them.
 ///
@@ -95,6 +130,51 @@ const FLASH_AIM: u64 = 64 << 10;
 ///
 /// When the payload does not come to its end, or a figure is missing.
 pub fn run(options: &Options) -> Result<()> {
+    let counts = measure(&qemu::one(&options.qemu)?)?;
+    if options.json {
+        print_json(&counts);
+    } else {
+        print_table(&counts);
+    }
+    Ok(())
+}
+
+/// The name of [`check`] among the tests.
+pub const CHECK: &str = "instruction counts";
+
+/// Whether no figure is more than 2 % worse than recorded. `None` where that can't
+/// be said: the compiler is another one, or a tick of QEMU's counter is more than
+/// an instruction.
+///
+/// # Errors
+///
+/// Names the figures that are worse; else as [`run`].
+pub fn check(qemu: &Qemu) -> Result<Option<()>> {
+    let compiler = process::output(Command::new("rustc").arg("--version"))?;
+    if !compiler.starts_with(RECORDED_WITH) || qemu.version.0 < 10 {
+        println!("skipped: {CHECK}, which were recorded with {RECORDED_WITH} and QEMU 10");
+        return Ok(None);
+    }
+    let counts = measure(qemu)?;
+    let worse: Vec<String> = FIGURES
+        .iter()
+        .filter_map(|figure| {
+            let ours = count(&counts, figure.key)?;
+            let Figure { what, recorded, .. } = figure;
+            (ours > figure.limit()).then(|| format!("{what}: {ours}, recorded {recorded}"))
+        })
+        .collect();
+    if worse.is_empty() {
+        return Ok(Some(()));
+    }
+    bail!(
+        "more than 2 % worse than recorded in xtask/src/bench.rs:\n{}",
+        worse.join("\n")
+    )
+}
+
+/// All the figures, by key.
+fn measure(qemu: &Qemu) -> Result<Vec<(String, u64)>> {
     let image = image::build(Platform::QemuVirt, None)?;
     let program = image::build_payload()?;
     let run = payload::Run {
@@ -106,7 +186,7 @@ pub fn run(options: &Options) -> Result<()> {
         in_turn: true,
         old_qemu: false,
     };
-    let mut machine = run.machine(&qemu::one(&options.qemu)?, &image.bin, &program, "bench");
+    let mut machine = run.machine(qemu, &image.bin, &program, "bench");
     // One tick of the counter is one instruction.
     machine.extra = vec!["-icount".into(), "shift=0,sleep=off".into()];
     let text = (|| {
@@ -117,20 +197,15 @@ pub fn run(options: &Options) -> Result<()> {
         Ok(session.text())
     })()
     .map_err(|failure: harness::Failure| anyhow!("{failure}"))?;
-    let counts = payload::bench(&text);
-    let flash = std::fs::metadata(&image.bin)?.len();
-    if options.json {
-        print_json(&counts, flash);
-    } else {
-        print_table(&counts, flash);
-    }
+    let mut counts = payload::bench(&text);
+    counts.push((FLASH.to_owned(), std::fs::metadata(&image.bin)?.len()));
     let missing: Vec<&str> = FIGURES
         .iter()
         .map(|figure| figure.key)
-        .filter(|key| !counts.iter().any(|(name, _)| name == key))
+        .filter(|key| count(&counts, key).is_none())
         .collect();
     if missing.is_empty() {
-        Ok(())
+        Ok(counts)
     } else {
         Err(anyhow!(
             "the payload did not measure {}",
@@ -139,40 +214,37 @@ pub fn run(options: &Options) -> Result<()> {
     }
 }
 
-fn print_table(counts: &[(String, u64)], flash: u64) {
+fn count(counts: &[(String, u64)], key: &str) -> Option<u64> {
+    counts
+        .iter()
+        .find(|(name, _)| name == key)
+        .map(|&(_, count)| count)
+}
+
+fn print_table(counts: &[(String, u64)]) {
     println!("Instructions, counted exactly by QEMU's -icount; TF-A is v2.15, release, SDEI on.\n");
     println!(
         "{:<44} {:>10} {:>10} {:>10} {:>8}",
         "what", "TF-A", "to reach", "ours", "ratio"
     );
     for figure in &FIGURES {
-        let ours = counts.iter().find(|(key, _)| key == figure.key);
-        print_row(figure, ours.map(|&(_, count)| count));
-    }
-    print_row(
-        &figure("flash", "bytes in flash", FLASH_TF_A, FLASH_AIM),
-        Some(flash),
-    );
-    for (key, count) in counts {
-        if !FIGURES.iter().any(|figure| figure.key == key) {
-            println!("{key:<44} {:>10} {:>10} {count:>10}", "", "");
+        if let Some(ours) = count(counts, figure.key) {
+            print_row(figure, ours);
         }
     }
 }
 
-fn print_row(figure: &Figure, ours: Option<u64>) {
-    let (count, ratio) = match ours {
-        Some(count) => (count.to_string(), ratio(figure.tf_a, count)),
-        None => ("missing".into(), String::new()),
-    };
+fn print_row(figure: &Figure, ours: u64) {
     println!(
-        "{:<44} {:>10} {:>10} {count:>10} {ratio:>8}{}",
+        "{:<44} {:>10} {:>10} {ours:>10} {:>8}{}",
         figure.what,
         figure.tf_a,
         figure.aim,
-        match ours {
-            Some(count) if count > figure.aim => "  not reached",
-            _ => "",
+        ratio(figure.tf_a, ours),
+        if ours > figure.aim {
+            "  not reached"
+        } else {
+            ""
         }
     );
 }
@@ -186,23 +258,19 @@ fn ratio(theirs: u64, ours: u64) -> String {
     }
 }
 
-fn print_json(counts: &[(String, u64)], flash: u64) {
-    let mut rows: Vec<_> = counts
+fn print_json(counts: &[(String, u64)]) {
+    let rows: Vec<_> = FIGURES
         .iter()
-        .map(|(key, count)| {
-            let figure = FIGURES.iter().find(|figure| figure.key == key);
+        .map(|figure| {
             json!({
-                "key": key,
-                "what": figure.map(|figure| figure.what),
-                "tf_a": figure.map(|figure| figure.tf_a),
-                "aim": figure.map(|figure| figure.aim),
-                "ours": count,
+                "key": figure.key,
+                "what": figure.what,
+                "tf_a": figure.tf_a,
+                "aim": figure.aim,
+                "recorded": figure.recorded,
+                "ours": count(counts, figure.key),
             })
         })
         .collect();
-    rows.push(json!({
-        "key": "flash", "what": "bytes in flash", "tf_a": FLASH_TF_A, "aim": FLASH_AIM,
-        "ours": flash,
-    }));
     println!("{:#}", json!(rows));
 }

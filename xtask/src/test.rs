@@ -16,7 +16,7 @@ use harness::{Board, Failure, Machine, Qemu, Session, Tally, payload};
 
 use crate::image::{self, Image, Platform};
 use crate::qemu::{self, Choice};
-use crate::{fetch, fvp, initramfs, nmi_kernel, project, setup, symbolize, unit, vmcore};
+use crate::{bench, fetch, fvp, initramfs, nmi_kernel, project, setup, symbolize, unit, vmcore};
 
 /// Options of `test`.
 #[derive(Args)]
@@ -99,6 +99,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     }
     if wanted(Group::Payload) {
         tally += run_payload(options)?;
+        tally += instruction_counts(options)?;
     }
     if wanted(Group::Linux) {
         tally += run_linux(options)?;
@@ -125,6 +126,9 @@ fn list(options: &Options, wanted: impl Fn(Group) -> bool) {
                 println!("payload: {}", run.name);
             }
         }
+    }
+    if wanted(Group::Payload) && matches(options, bench::CHECK) {
+        println!("payload: {}", bench::CHECK);
     }
     if wanted(Group::Linux) {
         for test in linux_tests(options) {
@@ -230,6 +234,27 @@ fn run_payload(options: &Options) -> Result<Tally> {
         }
     }
     Ok(tally)
+}
+
+/// Whether calls cost what they are known to cost.
+fn instruction_counts(options: &Options) -> Result<Tally> {
+    if !matches(options, bench::CHECK) {
+        return Ok(Tally::default());
+    }
+    let qemus = qemus(options)?;
+    let newest = qemus.first().context("there is no QEMU")?;
+    println!("start {}", bench::CHECK);
+    Ok(match bench::check(newest) {
+        Ok(Some(())) => {
+            println!("ok    {}", bench::CHECK);
+            Tally::PASSED
+        }
+        Ok(None) => Tally::SKIPPED,
+        Err(error) => {
+            println!("FAIL  {}: {error:#}", bench::CHECK);
+            Tally::FAILED
+        }
+    })
 }
 
 fn run_payload_on(
