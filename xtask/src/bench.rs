@@ -25,6 +25,17 @@ pub struct Options {
     qemu: Choice,
 }
 
+/// On how many PEs the figures are measured.
+const PES: u32 = 4;
+
+/// On how many more a broadcast is, which shall cost each no more: it takes no lock,
+/// and no line of the cache that all write.
+const WIDER: [u32; 7] = [2, 8, 16, 32, 64, 128, 512];
+
+/// The figure of a broadcast.
+const BROADCAST: &str = "broadcast_per_pe";
+const BROADCAST_WHAT: &str = "broadcast until all have handled, per PE";
+
 /// One figure: the payload's name for it, what it is, what Trusted Firmware-A
 /// v2.15 takes, what to reach, and what it was when it was last recorded here.
 struct Figure {
@@ -100,13 +111,7 @@ const FIGURES: [Figure; 13] = [
         400,
         290,
     ),
-    figure(
-        "broadcast_per_pe",
-        "broadcast until all have handled, per PE",
-        3026,
-        650,
-        472,
-    ),
+    figure(BROADCAST, BROADCAST_WHAT, 3026, 650, 472),
     figure(
         "cpu_on",
         "CPU_ON until the PE runs and says so",
@@ -130,11 +135,22 @@ const FIGURES: [Figure; 13] = [
 ///
 /// When the payload does not come to its end, or a figure is missing.
 pub fn run(options: &Options) -> Result<()> {
-    let counts = measure(&qemu::one(&options.qemu)?)?;
-    if options.json {
-        print_json(&counts);
-    } else {
+    let qemu = qemu::one(&options.qemu)?;
+    let counts = measure(&qemu, PES)?;
+    if !options.json {
         print_table(&counts);
+        println!("\n{BROADCAST_WHAT}, by number of PEs:\n");
+    }
+    let mut wider = Vec::new();
+    for pes in WIDER {
+        let per_pe = count(&measure(&qemu, pes)?, BROADCAST);
+        if let Some(per_pe) = per_pe.filter(|_| !options.json) {
+            println!("{pes:>44} {per_pe:>32}");
+        }
+        wider.push((pes, per_pe));
+    }
+    if options.json {
+        print_json(&counts, &wider);
     }
     Ok(())
 }
@@ -155,7 +171,7 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
         println!("skipped: {CHECK}, which were recorded with {RECORDED_WITH} and QEMU 10");
         return Ok(None);
     }
-    let counts = measure(qemu)?;
+    let counts = measure(qemu, PES)?;
     let worse: Vec<String> = FIGURES
         .iter()
         .filter_map(|figure| {
@@ -173,15 +189,15 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
     )
 }
 
-/// All the figures, by key.
-fn measure(qemu: &Qemu) -> Result<Vec<(String, u64)>> {
+/// All the figures, by key, on so many PEs.
+fn measure(qemu: &Qemu, pes: u32) -> Result<Vec<(String, u64)>> {
     let image = image::build(Platform::QemuVirt, None)?;
     let program = image::build_payload()?;
     let run = payload::Run {
         board: harness::Board::QemuVirt,
         name: "bench".into(),
         cpu: "max",
-        cpus: 4,
+        cpus: pes,
         el2: true,
         in_turn: true,
         old_qemu: false,
@@ -258,7 +274,7 @@ fn ratio(theirs: u64, ours: u64) -> String {
     }
 }
 
-fn print_json(counts: &[(String, u64)]) {
+fn print_json(counts: &[(String, u64)], wider: &[(u32, Option<u64>)]) {
     let rows: Vec<_> = FIGURES
         .iter()
         .map(|figure| {
@@ -271,6 +287,9 @@ fn print_json(counts: &[(String, u64)]) {
                 "ours": count(counts, figure.key),
             })
         })
+        .chain(wider.iter().map(
+            |(pes, ours)| json!({ "key": BROADCAST, "what": BROADCAST_WHAT, "pes": pes, "ours": ours }),
+        ))
         .collect();
     println!("{:#}", json!(rows));
 }
