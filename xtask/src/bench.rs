@@ -201,8 +201,9 @@ fn measure(qemu: &Qemu, pes: u32) -> Result<Vec<(String, u64)>> {
         el2: true,
         in_turn: true,
         old_qemu: false,
+        append: "bench",
     };
-    let mut machine = run.machine(qemu, &image.bin, &program, "bench");
+    let mut machine = run.machine(qemu, &image.bin, &program, "");
     // One tick of the counter is one instruction.
     machine.extra = vec!["-icount".into(), "shift=0,sleep=off".into()];
     let text = (|| {

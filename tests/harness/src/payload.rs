@@ -33,11 +33,13 @@ pub struct Run {
     pub in_turn: bool,
     /// Whether it is also run on the oldest QEMU there is.
     pub old_qemu: bool,
+    /// The payload's command line, unless there is another one.
+    pub append: &'static str,
 }
 
 /// On each board, with EL2 and without, on 1, 2, 4 and 8 PEs that take turns, and
-/// on some that run at the same time: what the board can do of this; and on CPUs
-/// that have less, and are affected by more.
+/// on some that run at the same time: what the board can do of this; on CPUs that
+/// have less, and are affected by more; and on as many PEs as there can be.
 pub fn runs() -> Vec<Run> {
     let mut runs = Vec::new();
     for board in Board::ALL {
@@ -62,6 +64,11 @@ pub fn runs() -> Vec<Run> {
         run.cpu = cpu;
         runs.push(run);
     }
+    // As many as a GICv3 has on QEMU: each is turned on, gets event 0, and goes off.
+    let mut all = run_on(Board::QemuVirt, 512, true, true);
+    all.name = format!("{}, signals", all.name);
+    all.append = "filter=signal";
+    runs.push(all);
     runs
 }
 
@@ -76,11 +83,13 @@ fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
         el2,
         in_turn,
         old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
+        append: "",
     }
 }
 
 impl Run {
-    /// The machine of this run. `append` is the payload's command line.
+    /// The machine of this run. `append` is the payload's command line, if it shall be
+    /// another one than the run's.
     pub fn machine(&self, qemu: &Qemu, firmware: &Path, payload: &Path, append: &str) -> Machine {
         let mut machine = Machine::new(qemu, firmware);
         machine.cpu = self.cpu.into();
@@ -97,6 +106,11 @@ impl Run {
         }
         // What its tests of explicit events are driven with.
         machine.options.push(("test-timer".into(), "on".into()));
+        let append = if append.is_empty() {
+            self.append
+        } else {
+            append
+        };
         if !append.is_empty() {
             machine.append = Some(append.into());
         }
