@@ -50,9 +50,45 @@ impl<const N: usize> Default for RamMap<N> {
     }
 }
 
+/// What is left of `start..end` without the ranges of `without`, which may come
+/// in any order and meet each other.
+pub fn gaps(
+    start: usize,
+    end: usize,
+    without: &[(usize, usize)],
+) -> impl Iterator<Item = (usize, usize)> {
+    let mut at = start;
+    core::iter::from_fn(move || {
+        while at < end {
+            let here = |(s, e): &&(usize, usize)| s < e && *e > at && *s < end;
+            let Some(&(s, e)) = without.iter().filter(here).min() else {
+                return Some((core::mem::replace(&mut at, end), end));
+            };
+            let gap = (at, s);
+            at = e;
+            if gap.0 < gap.1 {
+                return Some(gap);
+            }
+        }
+        None
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn gaps_between_ranges() {
+        let gaps = |without: &[_]| gaps(10, 100, without).collect::<Vec<_>>();
+        assert_eq!(gaps(&[]), [(10, 100)]);
+        assert_eq!(gaps(&[(0, 10), (100, 200), (50, 50)]), [(10, 100)]);
+        assert_eq!(gaps(&[(30, 40)]), [(10, 30), (40, 100)]);
+        assert_eq!(gaps(&[(90, 200), (0, 20)]), [(20, 90)]);
+        assert_eq!(gaps(&[(60, 70), (30, 65), (31, 32)]), [(10, 30), (70, 100)]);
+        assert_eq!(gaps(&[(0, 100)]), []);
+        assert_eq!(gaps(&[(0, usize::MAX)]), []);
+    }
 
     #[test]
     fn edges() {

@@ -59,6 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
     let disk = vmcore::disk("demo")?;
     machine.disk = Some(disk.clone());
     if let Some(model) = &model {
+        machine.memory = "512M".into();
         model.take_over(&mut machine, &image, "demo")?;
     }
     let program_counter =

@@ -38,6 +38,10 @@ const TREES: [usize; 2] = [0x8200_0000, 0x87e0_0000];
 
 const IMAGE: usize = 0x8800_0000;
 
+/// As much of it is kept when memory is cleared, in bytes: how long it is can't be
+/// known.
+const IMAGE_SPACE: usize = 16 << 20;
+
 /// The space for a device tree in bytes: the tree itself, and behind it as much in
 /// which ours is written.
 const TREE_SPACE: usize = 512 << 10;
@@ -131,19 +135,78 @@ unsafe fn low_ram(address: usize, size: usize) -> &'static [u8] {
     unsafe { core::slice::from_raw_parts(address as *const u8, size) }
 }
 
-/// Says what there is to boot, and replaces its device tree by ours: `pes` are the
-/// affinity fields of the machine's PEs.
+/// What there is to boot.
+pub(super) struct Found {
+    entry: usize,
+    what: &'static str,
+    /// The memory that it, its device tree and its initramfs are in: physical
+    /// addresses, start and end (exclusive).
+    pub(super) keep: [(usize, usize); 3],
+}
+
+/// Finds the kernel, or else the other image.
 ///
 /// # Safety
 ///
 /// After [`find_tree`], as that.
-pub(super) unsafe fn load(pes: &[u64], ram: &RamMap<4>) -> Result<Bl33, BootError> {
+pub(super) unsafe fn find_image(ram: &RamMap<4>) -> Result<Found, BootError> {
+    let place = TREE.load(Relaxed);
+    // SAFETY: the caller's promise. It was checked.
+    let initrd = initrd(Fdt::new_unchecked(unsafe { tree_at(place) })).unwrap_or_default();
+    let found = |entry, size, what| Found {
+        entry,
+        what,
+        keep: [
+            (entry, entry + size),
+            (place, place + 2 * TREE_SPACE),
+            (initrd.0 as usize, initrd.1 as usize),
+        ],
+    };
+    for address in KERNELS {
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { low_ram(address, size_of::<ImageHeader>()) };
+        let Ok((header, _)) = ImageHeader::read_from_prefix(bytes) else {
+            continue;
+        };
+        // How long the file was can't be known.
+        let Ok(layout) = header.layout(size_of::<ImageHeader>() as u64) else {
+            continue;
+        };
+        if address as u64 % ALIGNMENT != layout.text_offset % ALIGNMENT {
+            return Err(BootError::BadOption(MISPLACED));
+        }
+        let found = found(address, layout.size as usize, "preloaded kernel");
+        let [(start, end), others @ ..] = found.keep;
+        let meets = |(s, e): &(usize, usize)| *s < end && start < *e;
+        if !ram.contains(start as u64, layout.size) || others.iter().any(meets) {
+            return Err(BootError::BadOption(NO_ROOM));
+        }
+        return Ok(found);
+    }
+    // SAFETY: the caller's promise.
+    let word = u32::read_from_prefix(unsafe { low_ram(IMAGE, size_of::<u32>()) });
+    match word {
+        Ok((word, _)) if !BLANK.contains(&word) => {
+            Ok(found(IMAGE, IMAGE_SPACE, "image preloaded in RAM"))
+        }
+        _ => Err(BootError::Nothing(NOTHING)),
+    }
+}
+
+/// Replaces the device tree by ours, and says where to start: `pes` are the
+/// affinity fields of the machine's PEs.
+///
+/// # Safety
+///
+/// As [`find_image`].
+pub(super) unsafe fn hand_on(
+    found: &Found,
+    pes: &[u64],
+    ram: &RamMap<4>,
+) -> Result<Bl33, BootError> {
     let place = TREE.load(Relaxed);
     // SAFETY: the caller's promise. It was checked.
     let tree = Fdt::new_unchecked(unsafe { tree_at(place) });
-    // SAFETY: the caller's promise.
-    let (entry, what) = unsafe { find_image(tree, place, ram) }?;
-
     let mut memory = [(0, 0); 4];
     let ranges = memory.iter_mut().zip(ram.ranges());
     let count = ranges.map(|(place, range)| *place = range).count();
@@ -162,51 +225,10 @@ pub(super) unsafe fn load(pes: &[u64], ram: &RamMap<4>) -> Result<Bl33, BootErro
     // the tree that was found isn't used any more.
     unsafe { core::ptr::copy_nonoverlapping(ours as *const u8, place as *mut u8, size) };
     Ok(Bl33 {
-        entry: entry as u64,
+        entry: found.entry as u64,
         device_tree: place as u64,
-        what,
+        what: found.what,
     })
-}
-
-/// The kernel, or else the other image.
-///
-/// # Safety
-///
-/// As [`find_tree`].
-unsafe fn find_image(
-    tree: Fdt<'_>,
-    place: usize,
-    ram: &RamMap<4>,
-) -> Result<(usize, &'static str), BootError> {
-    for address in KERNELS {
-        // SAFETY: the caller's promise.
-        let bytes = unsafe { low_ram(address, size_of::<ImageHeader>()) };
-        let Ok((header, _)) = ImageHeader::read_from_prefix(bytes) else {
-            continue;
-        };
-        // How long the file was can't be known.
-        let Ok(layout) = header.layout(size_of::<ImageHeader>() as u64) else {
-            continue;
-        };
-        let start = address as u64;
-        if start % ALIGNMENT != layout.text_offset % ALIGNMENT {
-            return Err(BootError::BadOption(MISPLACED));
-        }
-        let end = start + layout.size;
-        let meets = |(s, e): (u64, u64)| s < end && start < e;
-        let tree_space = (place as u64, (place + 2 * TREE_SPACE) as u64);
-        if !ram.contains(start, layout.size) || meets(tree_space) || initrd(tree).is_some_and(meets)
-        {
-            return Err(BootError::BadOption(NO_ROOM));
-        }
-        return Ok((address, "preloaded kernel"));
-    }
-    // SAFETY: the caller's promise.
-    let word = u32::read_from_prefix(unsafe { low_ram(IMAGE, size_of::<u32>()) });
-    match word {
-        Ok((word, _)) if !BLANK.contains(&word) => Ok((IMAGE, "image preloaded in RAM")),
-        _ => Err(BootError::Nothing(NOTHING)),
-    }
 }
 
 /// Where the tree says that the initramfs is, start and end (exclusive).

@@ -153,16 +153,18 @@ impl Platform for Board {
 
     #[inline(never)]
     unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError> {
+        // SAFETY: `discover` mapped low RAM, and nothing else uses it.
+        let found = unsafe { boot::find_image(&RAM_MAP) }?;
         if power::memory_is_protected() {
             let low = (boot::LOW_RAM, boot::LOW_RAM + boot::LOW_RAM_SIZE);
-            protect::clear(&RAM_MAP, low, low, mapper);
+            protect::clear(&RAM_MAP, &found.keep, low, mapper);
         }
         let mut pes = [0; MAX_PES];
         for (index, pe) in pes.iter_mut().enumerate() {
             *pe = TOPOLOGY.affinity(index);
         }
-        // SAFETY: `discover` mapped low RAM, and nothing else uses it.
-        unsafe { boot::load(&pes[..TOPOLOGY.count()], &RAM_MAP) }
+        // SAFETY: as above.
+        unsafe { boot::hand_on(&found, &pes[..TOPOLOGY.count()], &RAM_MAP) }
     }
 
     fn options() -> Options {

@@ -136,7 +136,7 @@ impl Platform for Board {
         let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
         if protect::is_on() {
             let (tree, low) = (RAM + boot::TREE_SPACE, RAM + boot::LOW_RAM);
-            crate::protect::clear(&RAM_MAP, (RAM, tree), (RAM, low), mapper);
+            crate::protect::clear(&RAM_MAP, &[(RAM, tree)], (RAM, low), mapper);
         }
         boot::load(fw_cfg.map_err(|_| boot::NO_ANSWER)?, mapper, &RAM_MAP)
     }

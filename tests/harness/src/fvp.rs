@@ -12,7 +12,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::board::Board;
-use crate::linux::{self, Boot, NEWEST, Test, power};
+use crate::linux::{self, Boot, NEWEST, Step, Test, power};
 use crate::machine::{Consoles, Machine};
 
 /// Where a kernel is loaded: a multiple of 2 MiB.
@@ -259,9 +259,9 @@ fn memory_of(kernel: &[u8]) -> u64 {
 pub fn linux_tests() -> Vec<Test> {
     let on_fvp = |mut test: Test| {
         test.board = Board::FvpBase;
-        if !test.has_disk {
-            test.memory = "4G";
-        }
+        // All of it goes into a dump, or is cleared.
+        let is_small = test.has_disk || test.name.ends_with("protected");
+        test.memory = if is_small { "512M" } else { "4G" };
         test.name.insert_str(0, test.board.prefix());
         test
     };
@@ -305,10 +305,26 @@ pub fn linux_tests() -> Vec<Test> {
         power::kexec(),
         linux::refused("refused: nothing to boot", Boot::Nothing, |_| {}),
     ];
+    tests.push(protected());
     // The wedged CPU parked, and powered off from inside its handler.
     tests.extend(power::kdump().into_iter().take(2));
     tests.extend(["panic", "fault", "write", "execute", "stack"].map(linux::crash));
     tests.into_iter().map(on_fvp).collect()
+}
+
+/// MEM_PROTECT was asked for before a reset: bit 31 of SYS_NVFLAGS says so. What is
+/// to be booted is still there when the rest is cleared.
+fn protected() -> Test {
+    let mut test = linux::boots("boot 7.3, memory protected".into(), NEWEST, |test| {
+        test.cpus = 2;
+        test.extra = &[
+            "-device",
+            "loader,addr=0x1c010038,data=0x80000000,data-len=4",
+        ];
+    });
+    let cleared = "^bl31: clearing the memory that the Normal world had protected$";
+    test.steps.insert(1, Step::Expect(cleared.into()));
+    test
 }
 
 #[cfg(test)]
