@@ -1,6 +1,6 @@
 //! Shared events between PEs: who gets them, and what the others can do meanwhile.
 
-use super::shared::{bind_first, done, entries, handled, settings, unmask};
+use super::shared::{bind_first, done, ended, entries, handled, settings, unmask};
 use super::{Env, tests};
 use crate::check::{Outcome, check, equal, wait};
 use crate::event::{self, SHARED, SHARED_CRITICAL, TO_PE};
@@ -130,6 +130,7 @@ fn routed(env: &'static Env) -> Outcome {
                 DENIED,
             )?;
             equal("DISABLE", sdei::disable(SHARED), 0)?;
+            ended()?;
             equal("ROUTING_SET", routing_set(SHARED, 1, target.mpidr()), 0)?;
             equal(
                 "routing affinity",

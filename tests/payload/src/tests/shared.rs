@@ -57,10 +57,19 @@ pub fn entries() -> u64 {
     count(SHARED, Pe::at(0))
 }
 
+/// Waits until its handler, which was entered, has ended on whichever PE it was.
+#[track_caller]
+pub fn ended() -> Outcome {
+    wait("the end of the shared event's handler", || {
+        sdei::status(SHARED) & RUNNING == 0
+    })
+}
+
 /// Undoes [`bind_first`] and REGISTER.
 #[track_caller]
 pub fn done() -> Outcome {
     SPIS.into_iter().for_each(Line::lower);
+    ended()?;
     equal("UNREGISTER", sdei::unregister(SHARED), 0)?;
     equal("RELEASE", release(SHARED), 0)?;
     sdei::pe_mask();
