@@ -131,7 +131,7 @@ fn probe(path: &Path) -> Result<Program> {
         bail!(
             "{} is neither a QEMU nor one of Arm's models: it says '{}'",
             path.display(),
-            version.trim()
+            version.lines().next().unwrap_or_default()
         );
     }
     Ok(Program {

@@ -18,6 +18,8 @@ pub struct Board {
     pub rtc_intid: u64,
     /// Addresses of the Secure world at which EL3 lives.
     pub el3: Range<u64>,
+    /// Whether a PE that is powered down loses its timers.
+    pub timers_stop: bool,
     /// A GiB of addresses below 4 GiB that no test needs as it is.
     pub spare_gib: usize,
     /// Addresses of what is no RAM, or not the Normal world's.
@@ -33,6 +35,7 @@ static BOARDS: [Board; 2] = [
         rtc: 0x0901_0000,
         rtc_intid: 32 + 2,
         el3: 0x0e00_0000..0x1000_0000,
+        timers_stop: false,
         // RAM of a machine that has more than two.
         spare_gib: 3,
         not_ram: &[
@@ -62,6 +65,7 @@ static BOARDS: [Board; 2] = [
         rtc: 0x1c17_0000,
         rtc_intid: 32 + 4,
         el3: 0x0400_0000..0x0420_0000,
+        timers_stop: true,
         // PCIe.
         spare_gib: 1,
         not_ram: &[
