@@ -53,9 +53,9 @@ pub fn run(options: &Options) -> Result<()> {
     machine.cpu.clone_from(&options.cpu);
     machine.kernel = Some(nmi_kernel::image()?);
     machine.initrd = Some(initramfs::with_kernel()?);
-    machine.append = Some(command_line(NMI, Some("demo"), "nokaslr crashkernel=128M"));
+    machine.append = Some(command_line(NMI, Some("demo"), "nokaslr crashkernel=256M"));
     // All of it goes into the dump.
-    machine.memory = "320M".into();
+    machine.memory = "448M".into();
     let disk = vmcore::disk("demo")?;
     machine.disk = Some(disk.clone());
     if let Some(model) = &model {

@@ -186,7 +186,7 @@ const BY_SDEI: &str = "SMP: retry stop with SDEI NMI for CPUs 1$";
 const KDUMPS: [Kdump; 6] = [
     Kdump {
         name: "handler parked",
-        append: "nokaslr crashkernel=128M",
+        append: "nokaslr crashkernel=256M",
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 3,
@@ -194,7 +194,7 @@ const KDUMPS: [Kdump; 6] = [
     },
     Kdump {
         name: "CPU_OFF in the handler",
-        append: "nokaslr crashkernel=128M bl31.how=off",
+        append: "nokaslr crashkernel=256M bl31.how=off",
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 4,
@@ -202,7 +202,7 @@ const KDUMPS: [Kdump; 6] = [
     },
     Kdump {
         name: "handler resumed, then CPU_OFF",
-        append: "nokaslr crashkernel=128M bl31.how=resume-off",
+        append: "nokaslr crashkernel=256M bl31.how=resume-off",
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 4,
@@ -210,7 +210,7 @@ const KDUMPS: [Kdump; 6] = [
     },
     Kdump {
         name: "handler resumed, then parked",
-        append: "nokaslr crashkernel=128M bl31.how=resume-park",
+        append: "nokaslr crashkernel=256M bl31.how=resume-park",
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 3,
@@ -218,7 +218,7 @@ const KDUMPS: [Kdump; 6] = [
     },
     Kdump {
         name: "panic by the watchdog",
-        append: "nokaslr crashkernel=128M bl31.how=watchdog",
+        append: "nokaslr crashkernel=256M bl31.how=watchdog",
         panic: "Hard LOCKUP",
         stopped: BY_SDEI,
         up: 3,
@@ -226,7 +226,7 @@ const KDUMPS: [Kdump; 6] = [
     },
     Kdump {
         name: "panic in the handler",
-        append: "nokaslr crashkernel=128M bl31.how=panic",
+        append: "nokaslr crashkernel=256M bl31.how=panic",
         panic: "in event 0's handler",
         stopped: "SMP: stopping secondary CPUs",
         up: 4,
@@ -242,7 +242,7 @@ pub(crate) fn kdump() -> Vec<Test> {
         if let Boot::Linux { append, .. } = &mut test.boot {
             *append = kdump.append;
         }
-        test.memory = "320M";
+        test.memory = "448M";
         test.forbidden = FORBIDDEN_WEDGED;
         test.has_kernel = true;
         test.has_disk = true;
