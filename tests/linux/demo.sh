@@ -8,6 +8,5 @@ wedge
 echo "bl31-demo: wedged"
 backtraces || exit 1
 echo "bl31-demo: backtraces done"
-sleep 1
 echo "bl31-demo: panicking"
 echo c > /proc/sysrq-trigger

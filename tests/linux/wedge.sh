@@ -8,16 +8,17 @@ echo 1 > /proc/sys/kernel/sysrq
 wedge() {
     (taskset 2 sh -c 'echo HARDLOCKUP > /sys/kernel/debug/provoke-crash/DIRECT') &
     until dmesg | grep -q 'Performing direct entry HARDLOCKUP'; do
-        sleep 1
+        :
     done
 }
 
 # Asks for backtraces until the wedged CPU's shows that it has got to the loop:
-# it says what it is going to do some instructions before it does it.
+# it says what it is going to do some instructions before it does it. Neither this
+# nor wedge() sleeps: under -icount time almost stands still while all CPUs but one
+# that spins do.
 backtraces() {
-    for try in $(seq 20); do
+    for try in $(seq 100); do
         echo l > /proc/sysrq-trigger
-        sleep 1
         if dmesg | grep -q 'pc : lkdtm_HARDLOCKUP'; then
             return 0
         fi
