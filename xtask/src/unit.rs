@@ -12,7 +12,7 @@ use crate::{install, process, project, rust_target};
 /// How far the searches go: cases of sdei's comparison with its oracle, 200
 /// calls each at the most, and states of each of its models. A developer's
 /// `cargo test` does with fewer.
-const SEARCHES: [(&str, &str); 2] = [("PROPTEST_CASES", "5000"), ("SDEI_MODEL_STATES", "4000000")];
+const SEARCHES: [(&str, &str); 2] = [("PROPTEST_CASES", "5000"), ("SDEI_MODEL_STATES", "8000000")];
 
 /// The crates whose atomics are tested under `loom`.
 const LOOM: [&str; 2] = ["sdei", "psci"];

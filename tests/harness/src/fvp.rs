@@ -255,16 +255,18 @@ fn memory_of(kernel: &[u8]) -> u64 {
     size.map_or(0, u64::from_le_bytes).max(kernel.len() as u64)
 }
 
+/// The same test on this board.
+fn on_fvp(mut test: Test) -> Test {
+    test.board = Board::FvpBase;
+    // All of it goes into a dump, or is cleared.
+    let is_small = test.has_disk || test.name.ends_with("protected");
+    test.memory = if is_small { "512M" } else { "4G" };
+    test.name.insert_str(0, test.board.prefix());
+    test
+}
+
 /// What of Linux is run on this board, with the same steps as on QEMU's `virt`.
 pub fn linux_tests() -> Vec<Test> {
-    let on_fvp = |mut test: Test| {
-        test.board = Board::FvpBase;
-        // All of it goes into a dump, or is cleared.
-        let is_small = test.has_disk || test.name.ends_with("protected");
-        test.memory = if is_small { "512M" } else { "4G" };
-        test.name.insert_str(0, test.board.prefix());
-        test
-    };
     let boots = |kernel: &'static str, cpus: u32, what: &str, extra| {
         linux::boots(format!("boot {kernel}, {what}"), kernel, |test| {
             test.cpus = cpus;
@@ -299,7 +301,6 @@ pub fn linux_tests() -> Vec<Test> {
         linux::panics("NMI: panic stops a wedged CPU, 8 CPUs", 8, |_| {}),
         linux::psci_checker("PSCI checker, 8 CPUs", 8),
         power::suspend(8, true),
-        power::storm(),
         power::reboot_modes(),
         power::guest(),
         power::kexec(),
@@ -310,6 +311,11 @@ pub fn linux_tests() -> Vec<Test> {
     tests.extend(power::kdump().into_iter().take(2));
     tests.extend(["panic", "fault", "write", "execute", "stack"].map(linux::crash));
     tests.into_iter().map(on_fvp).collect()
+}
+
+/// The tests with Linux on it that take many minutes.
+pub(crate) fn slow_tests() -> impl Iterator<Item = Test> {
+    [power::storm()].into_iter().map(on_fvp)
 }
 
 /// MEM_PROTECT was asked for before a reset: bit 31 of SYS_NVFLAGS says so. What is

@@ -337,9 +337,11 @@ pub fn tests() -> Vec<Test> {
     tests
 }
 
-/// Tests that take many minutes each, and are run only when asked for by name.
+/// Tests that take many minutes each, and are run only when asked for.
 pub fn slow_tests() -> Vec<Test> {
-    power::slow()
+    let mut tests = power::slow();
+    tests.extend(fvp::slow_tests());
+    tests
 }
 
 /// Takes CPUs down and up again, many times.
