@@ -4,7 +4,7 @@ echo "bl31-test: online: $(cat /sys/devices/system/cpu/online)"
 count=0
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
     number=${cpu##*/cpu}
-    ran=$(taskset "$(printf %x $((1 << number)))" cut -d ' ' -f 39 /proc/self/stat)
+    ran=$(taskset -c "$number" cut -d ' ' -f 39 /proc/self/stat)
     [ "$ran" = "$number" ]
     count=$((count + 1))
 done
