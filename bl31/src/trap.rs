@@ -8,8 +8,8 @@ use arm_sysregs::el1::registers::EsrEl1;
 use arm_sysregs::el2::accessors::{read_hcr_el2, write_esr_el2};
 use arm_sysregs::el2::registers::{EsrEl2, HcrEl2};
 use arm_sysregs::el3::accessors::read_esr_el3;
-use platform::{client, client_el, take_exception, vbar};
-use sdei::{ClientEl, pstate};
+use platform::{client_el, control, features, take_exception, vbar};
+use sdei::{Client, ClientEl, pstate};
 
 use crate::pe::PeData;
 use crate::smc::{NOT_SUPPORTED, smc_from_aarch32};
@@ -47,7 +47,9 @@ fn inject_undefined() {
         ClientEl::El2 => write_esr_el2(EsrEl2::from_bits_retain(ESR_UNDEFINED)),
     }
     ELR_EL3.set(vbar(el).wrapping_add(vector_offset(el, spsr)));
-    SPSR_EL3.set(pstate::entry(spsr, &client(el)));
+    let features = features();
+    let control = control(el, features.gcs);
+    SPSR_EL3.set(pstate::entry(spsr, Client { el, features }, &control));
 }
 
 /// The EL that an UNDEFINED instruction is taken to.

@@ -107,11 +107,13 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
         distributor.configure_default_settings();
     }
 
-    /// Gives an SPI to `f`; `None` if there is no such SPI.
-    pub fn with_spi<R>(&self, spi: IntId, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R> {
+    /// Gives an SPI to `f`, if there is such an SPI.
+    pub fn with_spi(&self, spi: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {
         let mut registers = self.registers.lock();
         let mut claims = self.claims.lock();
-        Interrupt::spi(spi, registers.reborrow(), &mut *claims).map(f)
+        if let Some(interrupt) = Interrupt::spi(spi, registers.reborrow(), &mut *claims) {
+            f(interrupt);
+        }
     }
 
     /// Lets Group 0 interrupts through. Until then EnableGrp0 reads 0, which is
@@ -199,16 +201,14 @@ impl<const PES: usize, const EVENTS: usize> PeInterrupts<PES, EVENTS> {
         Some(unsafe { UniqueMmioPointer::new(pointer) })
     }
 
-    /// Gives a PPI of this PE, whose index this is, to `f`; `None` if there is
-    /// no such PPI.
-    pub fn with_ppi<R>(
-        &self,
-        index: usize,
-        ppi: IntId,
-        f: impl FnOnce(Interrupt<'_>) -> R,
-    ) -> Option<R> {
-        let mut claims = self.claims.get(index)?.lock();
-        Interrupt::ppi(ppi, self.frame(index)?, &mut *claims).map(f)
+    /// Gives a PPI of this PE, whose index this is, to `f`, if there is such a
+    /// PPI.
+    pub fn with_ppi(&self, index: usize, ppi: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {
+        if let (Some(claims), Some(frame)) = (self.claims.get(index), self.frame(index))
+            && let Some(interrupt) = Interrupt::ppi(ppi, frame, &mut *claims.lock())
+        {
+            f(interrupt);
+        }
     }
 
     /// Raises a Group 0 SGI at a PE. The caller's earlier stores are visible to

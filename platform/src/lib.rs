@@ -54,7 +54,9 @@ mod on_target {
     use crate::gic::SGI_POWER_ON;
     use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
-    pub use crate::ports::{PsciPort, SdeiPort, client, client_el, take_exception, vbar};
+    pub use crate::ports::{
+        PsciPort, SdeiPort, client_el, control, features, take_exception, vbar,
+    };
     use crate::topology::TopologyError;
 
     /// What is behind a range of addresses.
@@ -367,9 +369,8 @@ mod on_target {
         /// Raises a Group 0 SGI at a PE.
         fn raise_sgi(intid: IntId, index: usize);
 
-        /// Gives a PPI of this PE or an SPI to `f`; `None` if there is no such
-        /// interrupt.
-        fn with_interrupt<R>(intid: IntId, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R>;
+        /// Gives a PPI of this PE or an SPI to `f`, if there is such an interrupt.
+        fn with_interrupt(intid: IntId, f: &mut dyn FnMut(Interrupt<'_>));
 
         /// Whether a range of physical addresses is RAM of the Normal world.
         fn is_nonsecure_ram(base: u64, length: u64) -> bool;

@@ -14,14 +14,13 @@ use arm_sysregs::el2::accessors::{
     read_gcscr_el2, read_hcr_el2, read_sctlr_el2, read_vbar_el2, write_elr_el2, write_spsr_el2,
 };
 use arm_sysregs::el2::registers::{ElrEl2, GcscrEl2, HcrEl2, SpsrEl2};
-use sdei::{Client, ClientEl, Features, Owner};
+use sdei::{Client, ClientEl, Control, Features, Owner};
 
 use crate::Platform;
 use crate::gic::SGI_EVENT;
 use crate::gic_events::Interrupt;
 
 /// The client EL of this PE: the highest of the Non-secure state.
-#[inline(always)]
 pub fn client_el() -> ClientEl {
     if read_id_aa64pfr0_el1().el2() == 0 {
         ClientEl::El1
@@ -30,36 +29,34 @@ pub fn client_el() -> ClientEl {
     }
 }
 
-/// What decides how this PE takes an exception to `el`.
-#[inline(always)]
-pub fn client(el: ClientEl) -> Client {
+/// What this PE has of the features that decide how an exception is taken.
+pub fn features() -> Features {
     let id = read_id_aa64pfr1_el1();
-    let gcs = id.gcs() != 0;
-    let (sctlr, host, exlock_enabled) = match el {
-        ClientEl::El1 => (
-            read_sctlr_el1().bits(),
-            true,
-            gcs && read_gcscr_el1().contains(GcscrEl1::EXLOCKEN),
-        ),
-        ClientEl::El2 => (
-            read_sctlr_el2().bits(),
-            read_hcr_el2().contains(HcrEl2::E2H | HcrEl2::TGE),
-            gcs && read_gcscr_el2().contains(GcscrEl2::EXLOCKEN),
-        ),
-    };
-    Client {
-        el,
-        features: Features {
-            // Without FEAT_PAN, SCTLR_ELx.SPAN is RES1 and PAN stays clear.
-            pan: true,
-            ssbs: id.ssbs() != 0,
-            mte2: id.mte() >= MTE2,
-            nmi: id.nmi() != 0,
-            gcs,
+    Features {
+        // Without FEAT_PAN, SCTLR_ELx.SPAN is RES1 and PAN stays clear.
+        pan: true,
+        ssbs: id.ssbs() != 0,
+        mte2: id.mte() >= MTE2,
+        nmi: id.nmi() != 0,
+        gcs: id.gcs() != 0,
+    }
+}
+
+/// What decides how this PE takes an exception to `el`; `gcs` says whether it has
+/// FEAT_GCS.
+#[inline(always)]
+pub fn control(el: ClientEl, gcs: bool) -> Control {
+    match el {
+        ClientEl::El1 => Control {
+            sctlr: read_sctlr_el1().bits(),
+            host: true,
+            exlock_enabled: gcs && read_gcscr_el1().contains(GcscrEl1::EXLOCKEN),
         },
-        sctlr,
-        host,
-        exlock_enabled,
+        ClientEl::El2 => Control {
+            sctlr: read_sctlr_el2().bits(),
+            host: read_hcr_el2().contains(HcrEl2::E2H | HcrEl2::TGE),
+            exlock_enabled: gcs && read_gcscr_el2().contains(GcscrEl2::EXLOCKEN),
+        },
     }
 }
 
@@ -123,88 +120,90 @@ impl<B: Platform> sdei::Port for SdeiPort<B> {
         B::raise_sgi(SGI_EVENT, pe);
     }
 
-    #[inline(always)]
-    fn client_el(&self) -> ClientEl {
-        client_el()
-    }
-
-    #[inline(always)]
     fn client(&self) -> Client {
-        client(client_el())
+        Client {
+            el: client_el(),
+            features: features(),
+        }
     }
 
-    fn vbar(&self) -> u64 {
-        vbar(client_el())
+    #[inline(always)]
+    fn control(&self, el: ClientEl, gcs: bool) -> Control {
+        control(el, gcs)
     }
 
-    fn take_exception(&self, elr: u64, spsr: u64) {
-        take_exception(client_el(), elr, spsr);
+    fn vbar(&self, el: ClientEl) -> u64 {
+        vbar(el)
     }
 
-    // Away from event 0's path: one copy of each is enough.
+    fn take_exception(&self, el: ClientEl, elr: u64, spsr: u64) {
+        take_exception(el, elr, spsr);
+    }
 
-    #[inline(never)]
     fn owner(&self, intid: u32) -> Option<Owner> {
-        with::<B, _>(intid, |mut interrupt| {
-            if interrupt.is_nonsecure() {
+        let mut owner = None;
+        with::<B>(intid, &mut |mut interrupt| {
+            owner = Some(if interrupt.is_nonsecure() {
                 Owner::NonSecure
             } else {
                 Owner::Secure
-            }
-        })
+            });
+        });
+        owner
     }
 
-    #[inline(never)]
     fn is_active(&self, intid: u32) -> bool {
-        with::<B, _>(intid, |mut interrupt| interrupt.is_active()).unwrap_or(false)
+        let mut active = false;
+        with::<B>(intid, &mut |mut interrupt| active = interrupt.is_active());
+        active
     }
 
-    #[inline(never)]
     fn claim(&self, intid: u32) {
-        with::<B, _>(intid, |mut interrupt| interrupt.claim());
+        with::<B>(intid, &mut |mut interrupt| interrupt.claim());
     }
 
-    #[inline(never)]
     fn give_back(&self, intid: u32) {
-        with::<B, _>(intid, |mut interrupt| interrupt.give_back());
+        with::<B>(intid, &mut |mut interrupt| interrupt.give_back());
     }
 
-    #[inline(never)]
     fn route(&self, intid: u32, pe: usize) {
-        with::<B, _>(intid, |mut interrupt| {
-            interrupt.set_route(B::pe_affinity(pe))
+        with::<B>(intid, &mut |mut interrupt| {
+            interrupt.set_route(B::pe_affinity(pe));
         });
     }
 
-    #[inline(never)]
     fn enable(&self, intid: u32) {
-        with::<B, _>(intid, |mut interrupt| interrupt.enable());
+        with::<B>(intid, &mut |mut interrupt| interrupt.enable());
     }
 
-    #[inline(never)]
     fn disable(&self, intid: u32) {
-        with::<B, _>(intid, |mut interrupt| interrupt.disable());
+        with::<B>(intid, &mut |mut interrupt| interrupt.disable());
     }
 
-    #[inline(never)]
     fn clear_pending(&self, intid: u32) {
-        with::<B, _>(intid, |mut interrupt| interrupt.clear_pending());
+        with::<B>(intid, &mut |mut interrupt| interrupt.clear_pending());
     }
 
-    #[inline(never)]
     fn is_asserted(&self, intid: u32) -> bool {
-        with::<B, _>(intid, |mut interrupt| interrupt.is_asserted()).unwrap_or(false)
+        let mut asserted = false;
+        with::<B>(intid, &mut |mut interrupt| {
+            asserted = interrupt.is_asserted()
+        });
+        asserted
     }
 
-    #[inline(never)]
     fn deactivate(&self, intid: u32) {
-        with::<B, _>(intid, |mut interrupt| interrupt.deactivate());
+        with::<B>(intid, &mut |mut interrupt| interrupt.deactivate());
     }
 }
 
-/// Gives an interrupt of the board to `f`; `None` if there is no such one.
-fn with<B: Platform, R>(intid: u32, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R> {
-    B::with_interrupt(IntId::try_from(intid).ok()?, f)
+/// Gives an interrupt of the board to `f`, if there is such a one. Away from
+/// event 0's path: one copy is enough.
+#[inline(never)]
+fn with<B: Platform>(intid: u32, f: &mut dyn FnMut(Interrupt<'_>)) {
+    if let Ok(intid) = IntId::try_from(intid) {
+        B::with_interrupt(intid, f);
+    }
 }
 
 /// The port of `psci` on a board.

@@ -143,10 +143,13 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
 
     #[inline(always)]
     fn key(&self, affinity: u64) -> usize {
-        let [aff0, aff1, aff2, aff3] = fields(affinity).map(usize::from);
-        let [shift1, shift2, shift3] = self.shifts.each_ref().map(|s| s.load(Relaxed).into());
-        // No shift is more than 24: none wraps, and that is never checked.
-        aff0 | aff1.wrapping_shl(shift1) | aff2.wrapping_shl(shift2) | aff3.wrapping_shl(shift3)
+        // One by one: of arrays, optimizing for size makes loops. No shift is more
+        // than 24: none wraps, and that is never checked.
+        let [aff0, aff1, aff2, aff3] = fields(affinity);
+        let [shift1, shift2, shift3] = &self.shifts;
+        let shifted =
+            |field: u8, by: &AtomicU8| usize::from(field).wrapping_shl(by.load(Relaxed).into());
+        usize::from(aff0) | shifted(aff1, shift1) | shifted(aff2, shift2) | shifted(aff3, shift3)
     }
 }
 

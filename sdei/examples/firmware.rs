@@ -7,8 +7,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sdei::{
-    Client, ClientEl, Dispatcher, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
-    REGISTERS, SharedPe, call,
+    Client, ClientEl, Control, Dispatcher, Event, Events, Features, Frame, Owner, Pe, Port,
+    Priority, REGISTERS, SharedPe, call,
 };
 
 const PES: usize = 2;
@@ -112,25 +112,26 @@ impl Port for Hardware {
         // DSB ISH, then write ICC_SGI0R_EL1.
         SGIS[pe].store(true, Ordering::Release);
     }
-    fn client_el(&self) -> ClientEl {
-        // ID_AA64PFR0_EL1.EL2, read once at boot.
-        ClientEl::El2
-    }
     fn client(&self) -> Client {
         Client {
+            // ID_AA64PFR0_EL1.EL2.
             el: ClientEl::El2,
-            // ID_AA64MMFR1_EL1.PAN, ID_AA64PFR1_EL1.{SSBS, MTE, NMI, GCS}, read once at boot.
+            // ID_AA64MMFR1_EL1.PAN, ID_AA64PFR1_EL1.{SSBS, MTE, NMI, GCS}.
             features: Features::default(),
-            // SCTLR_EL2; HCR_EL2.E2H and TGE; GCSCR_EL2.EXLOCKEN.
+        }
+    }
+    fn control(&self, _el: ClientEl, _gcs: bool) -> Control {
+        // SCTLR_EL2; HCR_EL2.E2H and TGE; GCSCR_EL2.EXLOCKEN.
+        Control {
             sctlr: 0,
             host: false,
             exlock_enabled: false,
         }
     }
-    fn vbar(&self) -> u64 {
+    fn vbar(&self, _el: ClientEl) -> u64 {
         0 // VBAR_EL2
     }
-    fn take_exception(&self, _elr: u64, _spsr: u64) {
+    fn take_exception(&self, _el: ClientEl, _elr: u64, _spsr: u64) {
         // ELR_EL2 and SPSR_EL2.
     }
 

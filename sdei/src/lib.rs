@@ -27,4 +27,4 @@ pub use event::{Event, Events, Kind, Priority, Source, is_ppi, is_spi};
 pub use handler::{Handler, Unregistered};
 pub use pe::{Pe, SharedPe};
 pub use port::{Owner, Port};
-pub use pstate::{Client, ClientEl, Features};
+pub use pstate::{Client, ClientEl, Control, Features};

@@ -4,6 +4,7 @@ use crate::{
     context::Context,
     event::Priority,
     handler::Handler,
+    pstate::Rules,
     sync::{AtomicBool, AtomicU32, Ordering},
 };
 
@@ -34,9 +35,8 @@ impl Private {
 pub struct Pe<const PRIVATE: usize> {
     /// This PE's dense index; no PE's while the PE is off.
     pub(crate) index: usize,
-    /// The mode of the EL that may call, [`ClientEl::mode`](crate::ClientEl); no EL's while the
-    /// PE is off.
-    pub(crate) client_mode: u64,
+    /// Who may call, and how a handler is entered.
+    pub(crate) rules: Rules,
     pub(crate) masked: bool,
     /// Bit per private event that has occurred and not been dispatched. Event 0's is in
     /// [`SharedPe`].
@@ -52,7 +52,7 @@ impl<const PRIVATE: usize> Pe<PRIVATE> {
     pub const fn new() -> Self {
         Self {
             index: usize::MAX,
-            client_mode: u64::MAX,
+            rules: Rules::OFF,
             masked: true,
             pending: 0,
             events: [Private::NONE; PRIVATE],

@@ -1,6 +1,6 @@
 //! What the dispatcher asks of the hardware.
 
-use crate::pstate::{Client, ClientEl};
+use crate::pstate::{Client, ClientEl, Control};
 
 /// The world that an interrupt belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,19 +42,20 @@ pub trait Port {
     /// and may not be masked by the Normal world.
     fn notify(&self, pe: usize);
 
-    /// The client EL: EL2 where it is implemented, else EL1. Asked in every call, so it should
-    /// be a constant or one load.
-    fn client_el(&self) -> ClientEl;
-
-    /// The client EL and what of this PE's state decides how a handler is entered.
+    /// The client EL, which is EL2 where it is implemented, else EL1, and what this PE has of
+    /// the features that matter. Asked when the PE comes on.
     fn client(&self) -> Client;
 
-    /// This PE's `VBAR_ELc`, the vector base of the client EL.
-    fn vbar(&self) -> u64;
+    /// What of this PE's state decides how a handler is entered at the client EL, `el`. `gcs` is
+    /// [`Features::gcs`](crate::Features::gcs): whether there is a `GCSCR_ELc` to be read.
+    fn control(&self, el: ClientEl, gcs: bool) -> Control;
 
-    /// Makes it look to the client EL as if it had taken an exception: writes this PE's
+    /// This PE's `VBAR_ELc`, the vector base of the client EL, `el`.
+    fn vbar(&self, el: ClientEl) -> u64;
+
+    /// Makes it look to the client EL, `el`, as if it had taken an exception: writes this PE's
     /// `ELR_ELc` and `SPSR_ELc`.
-    fn take_exception(&self, elr: u64, spsr: u64);
+    fn take_exception(&self, el: ClientEl, elr: u64, spsr: u64);
 
     /// Which world the interrupt belongs to on this PE; `None` where there is no such
     /// interrupt. `intid` is that of a PPI or an SPI.

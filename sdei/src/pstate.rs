@@ -25,13 +25,18 @@ pub struct Features {
     pub gcs: bool,
 }
 
-/// The client EL and what of its state decides the PSTATE that an exception to it would make.
+/// What of a client's PE never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     /// ELc.
     pub el: ClientEl,
     /// What this PE implements.
     pub features: Features,
+}
+
+/// What of the client EL's state decides the PSTATE that an exception to it would make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Control {
     /// `SCTLR_ELc`.
     pub sctlr: u64,
     /// Whether ELc's translation regime has PAN: always for EL1; for EL2 where `HCR_EL2.E2H` and
@@ -59,7 +64,7 @@ const SCTLR_SPINTMASK: u64 = 1 << 62;
 const MODE_EL: u64 = 0b1_1100;
 
 impl ClientEl {
-    pub(crate) const fn mode(self) -> u64 {
+    const fn mode(self) -> u64 {
         (self as u64) << 2
     }
 
@@ -67,14 +72,97 @@ impl ClientEl {
     #[must_use]
     #[inline]
     pub const fn is(self, spsr: u64) -> bool {
-        mode_of(spsr) == self.mode()
+        spsr & MODE_EL == self.mode()
     }
 }
 
-/// The EL that an SPSR describes, with AArch32 told apart: [`ClientEl::mode`] of no EL then.
+/// How this PE enters a handler, worked out from its [`Client`] when it comes on: what never
+/// changes is not decided anew for each event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Rules {
+    /// The EL in the format of an SPSR; no EL's while the PE is off.
+    mode: u64,
+    /// What every handler's PSTATE has set.
+    set: u64,
+    /// What it may have set, as [`Control`] says.
+    may_set: u64,
+}
+
+impl Rules {
+    /// Of a PE that is off.
+    pub(crate) const OFF: Self = Self {
+        mode: u64::MAX,
+        set: 0,
+        may_set: 0,
+    };
+
+    #[inline]
+    pub(crate) const fn new(client: Client) -> Self {
+        let Features {
+            pan,
+            ssbs,
+            mte2,
+            nmi,
+            gcs,
+        } = client.features;
+        let mode = client.el.mode();
+        Self {
+            mode,
+            set: DAIF | mode | SP_ELX | if mte2 { TCO } else { 0 },
+            may_set: (if pan { PAN } else { 0 })
+                | (if ssbs { SSBS } else { 0 })
+                | (if nmi { ALLINT } else { 0 })
+                | (if gcs { EXLOCK } else { 0 }),
+        }
+    }
+
+    /// Whether an SPSR describes the client EL in AArch64 state.
+    #[inline]
+    pub(crate) const fn is_client(&self, spsr: u64) -> bool {
+        spsr & MODE_EL == self.mode
+    }
+
+    /// ELc.
+    #[inline]
+    pub(crate) const fn el(&self) -> ClientEl {
+        if self.mode == ClientEl::El2.mode() {
+            ClientEl::El2
+        } else {
+            ClientEl::El1
+        }
+    }
+
+    /// Whether the PE has FEAT_GCS.
+    #[inline]
+    pub(crate) const fn has_gcs(&self) -> bool {
+        self.may_set & EXLOCK != 0
+    }
+
+    #[inline]
+    pub(crate) const fn entry(&self, interrupted: u64, control: &Control) -> u64 {
+        let Control {
+            sctlr,
+            host,
+            exlock_enabled,
+        } = *control;
+        let mut set = moved(!sctlr, SCTLR_SPAN, PAN)
+            | moved(sctlr, SCTLR_DSSBS, SSBS)
+            | moved(!sctlr, SCTLR_SPINTMASK, ALLINT);
+        if !host {
+            set &= !PAN;
+        }
+        // Only an exception that stays at its EL locks the exception return.
+        if exlock_enabled && self.is_client(interrupted) {
+            set |= EXLOCK;
+        }
+        (interrupted & (NZCV | DIT | PAN)) | self.set | (set & self.may_set)
+    }
+}
+
+/// The bit `from` of a register, where the bit `to`, which is a lower one, is.
 #[inline]
-pub(crate) const fn mode_of(spsr: u64) -> u64 {
-    spsr & MODE_EL
+const fn moved(register: u64, from: u64, to: u64) -> u64 {
+    register >> (from.trailing_zeros() - to.trailing_zeros()) & to
 }
 
 /// The PSTATE to enter a handler with, given the PSTATE that it interrupts. Both are in the
@@ -83,31 +171,6 @@ pub(crate) const fn mode_of(spsr: u64) -> u64 {
 /// NZCV and DIT are kept; PAN is kept or set; SS, IL, BTYPE, UAO and everything that only
 /// AArch32 has is clear; D, A, I and F are set.
 #[must_use]
-#[inline]
-pub const fn entry(interrupted: u64, client: &Client) -> u64 {
-    let Features {
-        pan,
-        ssbs,
-        mte2,
-        nmi,
-        gcs,
-    } = client.features;
-    let mut pstate = (interrupted & (NZCV | DIT | PAN)) | DAIF | client.el.mode() | SP_ELX;
-    if pan && client.host && client.sctlr & SCTLR_SPAN == 0 {
-        pstate |= PAN;
-    }
-    if ssbs && client.sctlr & SCTLR_DSSBS != 0 {
-        pstate |= SSBS;
-    }
-    if mte2 {
-        pstate |= TCO;
-    }
-    if nmi && client.sctlr & SCTLR_SPINTMASK == 0 {
-        pstate |= ALLINT;
-    }
-    // Only an exception that stays at its EL locks the exception return.
-    if gcs && client.exlock_enabled && client.el.is(interrupted) {
-        pstate |= EXLOCK;
-    }
-    pstate
+pub const fn entry(interrupted: u64, client: Client, control: &Control) -> u64 {
+    Rules::new(client).entry(interrupted, control)
 }

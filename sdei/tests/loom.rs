@@ -14,8 +14,8 @@ use loom::{
     thread,
 };
 use sdei::{
-    Client, ClientEl, Dispatcher, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
-    REGISTERS, SharedPe,
+    Client, ClientEl, Control, Dispatcher, Event, Events, Features, Frame, Owner, Pe, Port,
+    Priority, REGISTERS, SharedPe,
 };
 
 const REGISTER: u64 = 0xc400_0021;
@@ -47,22 +47,23 @@ impl Port for Board {
         // the word atomically: `loom` may order a plain store before a swap that did not see it.
         self.sgi[pe].swap(true, Release);
     }
-    fn client_el(&self) -> ClientEl {
-        ClientEl::El1
-    }
     fn client(&self) -> Client {
         Client {
             el: ClientEl::El1,
             features: Features::default(),
+        }
+    }
+    fn control(&self, _: ClientEl, _: bool) -> Control {
+        Control {
             sctlr: 0,
             host: true,
             exlock_enabled: false,
         }
     }
-    fn vbar(&self) -> u64 {
+    fn vbar(&self, _: ClientEl) -> u64 {
         0
     }
-    fn take_exception(&self, _: u64, _: u64) {}
+    fn take_exception(&self, _: ClientEl, _: u64, _: u64) {}
     fn owner(&self, _: u32) -> Option<Owner> {
         None
     }

@@ -185,11 +185,11 @@ impl Platform for Board {
         INTERRUPTS.raise_sgi(intid, index);
     }
 
-    fn with_interrupt<R>(intid: IntId, f: impl FnOnce(Interrupt<'_>) -> R) -> Option<R> {
-        if intid.is_ppi() {
-            INTERRUPTS.with_ppi(TOPOLOGY.index(MPIDR_EL1.get())?, intid, f)
-        } else {
-            DISTRIBUTOR.with_spi(intid, f)
+    fn with_interrupt(intid: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {
+        if !intid.is_ppi() {
+            DISTRIBUTOR.with_spi(intid, f);
+        } else if let Some(index) = TOPOLOGY.index(MPIDR_EL1.get()) {
+            INTERRUPTS.with_ppi(index, intid, f);
         }
     }
 

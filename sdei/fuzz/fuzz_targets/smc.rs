@@ -14,7 +14,7 @@ use std::{
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sdei::{
-    Client, ClientEl, Dispatcher, Error, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
+    Client, ClientEl, Control, Dispatcher, Error, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
     REGISTERS, SharedPe, call, is_ppi,
 };
 
@@ -128,22 +128,23 @@ impl Port for &Board {
     fn notify(&self, pe: usize) {
         self.sgis[pe].set(true);
     }
-    fn client_el(&self) -> ClientEl {
-        ClientEl::El1
-    }
     fn client(&self) -> Client {
         Client {
             el: ClientEl::El1,
             features: Features::default(),
+        }
+    }
+    fn control(&self, _: ClientEl, _: bool) -> Control {
+        Control {
             sctlr: 0,
             host: true,
             exlock_enabled: false,
         }
     }
-    fn vbar(&self) -> u64 {
+    fn vbar(&self, _: ClientEl) -> u64 {
         u64::MAX
     }
-    fn take_exception(&self, _: u64, _: u64) {}
+    fn take_exception(&self, _: ClientEl, _: u64, _: u64) {}
     fn owner(&self, intid: u32) -> Option<Owner> {
         assert!((16..5120).contains(&intid));
         let owner = if self.irq(intid, |irq| irq.group0) || intid == 20 {

@@ -3,7 +3,7 @@
 use super::{Dispatcher, is_code_address};
 use crate::{
     Error, Frame, Pe, Port, Priority, SharedPe, context::Context, event::Slot, handler::Handler,
-    pe::Private, pstate, sync::Ordering,
+    pe::Private, pstate::Rules, sync::Ordering,
 };
 
 /// What a handler is entered with.
@@ -34,7 +34,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             // No SGI to oneself: what can be dispatched is on the way out of the call.
             Some((index, _)) if index == pe.index => {
                 frame.x_mut()[0] = 0;
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
             }
             Some((index, is_new)) => {
                 // A signal that was pending already has brought its SGI.
@@ -52,14 +52,14 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     ///
     /// A function of its own, with nothing on the stack as long as event 0 is all there is.
     #[inline(never)]
-    pub(super) fn dispatch(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+    pub(super) fn dispatch(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
         if pe.masked || pe.critical.event.is_some() {
             return;
         }
         // Acquire, with the release in `set_waiting`: a bit seen means that its event is seen
         // pending, too, and what is set later brings an SGI.
         if pe.pending | self.waiting.load(Ordering::Acquire) != 0 {
-            self.dispatch_by_priority(pe, here, frame);
+            self.dispatch_by_priority(frame, pe, here);
         } else if pe.normal.event.is_none() {
             self.dispatch_event0(pe, here, frame);
         }
@@ -68,7 +68,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// Dispatches on a PE that is unmasked and runs no Critical handler, where more than event 0
     /// may be pending.
     #[cold]
-    fn dispatch_by_priority(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+    fn dispatch_by_priority(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
         if self.dispatch_other(pe, frame, Priority::Critical) || pe.normal.event.is_some() {
             return;
         }
@@ -101,6 +101,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         }
         pe.events[0].handler = running;
         self.enter(
+            &pe.rules,
             &mut pe.normal,
             frame,
             Entry {
@@ -136,16 +137,17 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         let Some(entry) = entry else {
             return false;
         };
-        self.enter(pe.context(priority), frame, entry);
+        let rules = pe.rules;
+        self.enter(&rules, pe.context(priority), frame, entry);
         true
     }
 
     /// Puts the interrupted context aside and makes the frame enter the handler.
     #[inline(always)]
-    fn enter(&self, context: &mut Context, frame: &mut impl Frame, entry: Entry) {
+    fn enter(&self, rules: &Rules, context: &mut Context, frame: &mut impl Frame, entry: Entry) {
         context.save(frame, entry.slot);
         let address = if entry.relative {
-            self.port.vbar().wrapping_add(entry.address)
+            self.port.vbar(rules.el()).wrapping_add(entry.address)
         } else {
             entry.address
         };
@@ -155,12 +157,13 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         x[1] = entry.argument;
         x[2] = context.pc;
         x[3] = context.pstate;
-        frame.set_return(address, pstate::entry(context.pstate, &self.port.client()));
+        let control = self.port.control(rules.el(), rules.has_gcs());
+        frame.set_return(address, rules.entry(context.pstate, &control));
     }
 
     /// `SDEI_EVENT_COMPLETE`.
     #[inline(never)]
-    pub(super) fn complete(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+    pub(super) fn complete(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
         let Some(context) = pe.innermost() else {
             frame.x_mut()[0] = Error::Denied.code();
             return;
@@ -179,6 +182,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         frame: &mut impl Frame,
         address: u64,
     ) {
+        let rules = pe.rules;
         let Some(context) = pe.innermost() else {
             frame.x_mut()[0] = Error::Denied.code();
             return;
@@ -189,8 +193,10 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         }
         let event = context.event.take();
         context.restore_registers(frame);
-        self.port.take_exception(context.pc, context.pstate);
-        frame.set_return(address, pstate::entry(context.pstate, &self.port.client()));
+        let control = self.port.control(rules.el(), rules.has_gcs());
+        self.port
+            .take_exception(rules.el(), context.pc, context.pstate);
+        frame.set_return(address, rules.entry(context.pstate, &control));
         self.finish(pe, here, frame, event);
     }
 
@@ -206,7 +212,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         match event {
             Some(Slot::Private(0)) => {
                 pe.events[0].handler = pe.events[0].handler.complete();
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
             }
             Some(slot) => self.finish_other(pe, here, frame, slot),
             None => {}
@@ -224,11 +230,11 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         match slot {
             Slot::Private(i) => {
                 self.end_private(pe, i);
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
             }
             Slot::Shared(i) => {
                 self.end_shared(i);
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
                 self.pass_on(pe.index, i);
             }
         }

@@ -16,7 +16,6 @@ use crate::{
     Error, Frame, Pe, Port, SharedPe,
     call::{self, Call, number},
     event::{Events, Slot},
-    pstate::mode_of,
     shared::{Bindings, Shared},
     sync::{AtomicU32, Mutex, maybe_const_fn},
 };
@@ -113,7 +112,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     #[inline]
     pub fn call(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
         let (function, args) = registers(frame);
-        if mode_of(frame.pstate()) != pe.client_mode {
+        if !pe.rules.is_client(frame.pstate()) {
             frame.x_mut()[0] = call::not_supported(function);
             return;
         }
@@ -137,7 +136,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         };
         match call::number(function) {
             Some(number::EVENT_SIGNAL) if is_event0 => self.signal(pe, here, frame, args[1]),
-            Some(number::EVENT_COMPLETE) => self.complete(pe, here, frame),
+            Some(number::EVENT_COMPLETE) => self.complete(frame, pe, here),
             Some(number::PE_MASK) => {
                 let was_masked = core::mem::replace(&mut pe.masked, true);
                 frame.x_mut()[0] = u64::from(!was_masked);
@@ -145,15 +144,18 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             Some(number::PE_UNMASK) => {
                 pe.masked = false;
                 frame.x_mut()[0] = 0;
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
             }
-            _ => self.call_other(pe, here, frame),
+            _ => self.call_other(frame, pe, here),
         }
     }
 
     /// The calls that [`Dispatcher::call`] does not serve itself.
+    ///
+    /// The frame comes first here and in what else `call` ends with, since that is what the
+    /// firmware has in its first argument register: nothing has to be moved.
     #[inline(never)]
-    fn call_other(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+    fn call_other(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
         let (function, args) = registers(frame);
         let Ok(call) = Call::decode(function, &args) else {
             frame.x_mut()[0] = call::not_supported(function);
@@ -213,7 +215,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     #[inline]
     pub fn signalled(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
         if let Some(here) = self.pes.get(pe.index) {
-            self.dispatch(pe, here, frame);
+            self.dispatch(frame, pe, here);
         }
     }
 
@@ -225,10 +227,10 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             return false;
         };
         if self.interrupt_private(pe, intid) {
-            self.dispatch(pe, here, frame);
+            self.dispatch(frame, pe, here);
             true
         } else if let Some(i) = self.interrupt_shared(intid) {
-            self.dispatch(pe, here, frame);
+            self.dispatch(frame, pe, here);
             self.pass_on(pe.index, i);
             true
         } else {
@@ -254,11 +256,11 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         match self.slot(event)? {
             Slot::Private(i) => {
                 self.raise_private(pe, i)?;
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
             }
             Slot::Shared(i) => {
                 self.raise_shared(i)?;
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
                 self.pass_on(pe.index, i);
             }
         }
@@ -284,7 +286,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             Ok(slot) => {
                 // First the answer, so that it is in the context which a handler interrupts.
                 frame.x_mut()[0] = 0;
-                self.dispatch(pe, here, frame);
+                self.dispatch(frame, pe, here);
                 if let Slot::Shared(i) = slot {
                     self.pass_on(pe.index, i);
                 }

@@ -3,6 +3,7 @@
 use super::Dispatcher;
 use crate::{
     Error, Pe, Port,
+    pstate::Rules,
     sync::{Ordering, fence},
 };
 
@@ -19,7 +20,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             return;
         };
         pe.index = index;
-        pe.client_mode = self.port.client_el().mode();
+        pe.rules = Rules::new(self.port.client());
         here.set_on(true);
         // See `pass_on`.
         fence(Ordering::SeqCst);
@@ -39,7 +40,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         self.unregister_all_private(pe, here);
         self.leave_routes(pe.index);
         pe.index = usize::MAX;
-        pe.client_mode = u64::MAX;
+        pe.rules = Rules::OFF;
     }
 
     /// This PE is about to be suspended with its context lost (`CPU_SUSPEND` to a power-down

@@ -1,18 +1,21 @@
 //! How a handler is entered and left: registers and PSTATE.
 
 use super::machine::{Machine, argument, handler, mpidr, n};
-use crate::{Client, ClientEl, Features, call::flags, pstate};
+use crate::{Client, ClientEl, Control, Features, call::flags, pstate};
 
 const DAIF: u64 = 0x3c0;
 
-fn client(el: ClientEl) -> Client {
-    Client {
+fn entry(el: ClientEl, interrupted: u64) -> u64 {
+    let client = Client {
         el,
         features: Features::default(),
+    };
+    let control = Control {
         sctlr: 0,
         host: true,
         exlock_enabled: false,
-    }
+    };
+    pstate::entry(interrupted, client, &control)
 }
 
 const ALL: Features = Features {
@@ -28,14 +31,14 @@ fn pstate_without_any_feature() {
     // EL2h and EL1h, everything masked, whatever was interrupted.
     for (el, mode) in [(ClientEl::El1, 0b0101), (ClientEl::El2, 0b1001)] {
         for interrupted in [0, 0b0101, 0b1001, 0b1000, 0b1_0000, 0b1_0011] {
-            assert_eq!(pstate::entry(interrupted, &client(el)), DAIF | mode);
+            assert_eq!(entry(el, interrupted), DAIF | mode);
         }
     }
 }
 
 #[test]
 fn pstate_keeps_flags_and_clears_the_rest() {
-    let entered = pstate::entry(u64::MAX, &client(ClientEl::El1));
+    let entered = entry(ClientEl::El1, u64::MAX);
     let (nzcv, dit, pan) = (0xf000_0000, 1 << 24, 1 << 22);
     assert_eq!(entered, nzcv | dit | pan | DAIF | 0b0101);
 }
@@ -49,11 +52,13 @@ fn pstate_bit_by_bit() {
         let client = Client {
             el: ClientEl::El1,
             features,
+        };
+        let control = Control {
             sctlr,
             host,
             exlock_enabled,
         };
-        pstate::entry(interrupted, &client)
+        pstate::entry(interrupted, client, &control)
     };
     let none = Features::default();
     let rows = [

@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 use std::vec::Vec;
 
-use crate::{Client, ClientEl, Owner, Port, is_ppi};
+use crate::{Client, ClientEl, Control, Owner, Port, is_ppi};
 
 /// One interrupt, as the interrupt controller sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -22,6 +22,7 @@ pub struct Irq {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Hardware {
     pub client: Client,
+    pub control: Control,
     pub vbar: u64,
     /// The SGI of `notify`, pending per PE.
     pub sgi: Vec<bool>,
@@ -94,19 +95,24 @@ impl Port for Fake {
         self.hardware.borrow_mut().sgi[pe] = true;
     }
 
-    fn client_el(&self) -> ClientEl {
-        self.hardware.borrow().client.el
-    }
-
     fn client(&self) -> Client {
         self.hardware.borrow().client
     }
 
-    fn vbar(&self) -> u64 {
+    fn control(&self, el: ClientEl, gcs: bool) -> Control {
+        let hardware = self.hardware.borrow();
+        assert_eq!(
+            (el, gcs),
+            (hardware.client.el, hardware.client.features.gcs)
+        );
+        hardware.control
+    }
+
+    fn vbar(&self, _: ClientEl) -> u64 {
         self.hardware.borrow().vbar
     }
 
-    fn take_exception(&self, elr: u64, spsr: u64) {
+    fn take_exception(&self, _: ClientEl, elr: u64, spsr: u64) {
         self.hardware.borrow_mut().exception[self.pe.get()] = Some((elr, spsr));
     }
 

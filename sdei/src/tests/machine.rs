@@ -5,8 +5,8 @@ use std::{boxed::Box, vec, vec::Vec};
 
 use super::hardware::{Fake, Hardware, Irq};
 use crate::{
-    Client, ClientEl, Dispatcher, Error, Event, Events, Features, Frame, Pe, Priority, REGISTERS,
-    SharedPe,
+    Client, ClientEl, Control, Dispatcher, Error, Event, Events, Features, Frame, Pe, Priority,
+    REGISTERS, SharedPe,
     call::{FUNCTION_BASE, flags},
     dispatcher::Snapshot,
 };
@@ -197,6 +197,8 @@ impl Machine {
             client: Client {
                 el: ClientEl::El1,
                 features: Features::default(),
+            },
+            control: Control {
                 sctlr: 1 << 23,
                 host: true,
                 exlock_enabled: false,
