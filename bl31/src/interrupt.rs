@@ -21,9 +21,16 @@ pub extern "C" fn fiq(pe: &mut PeData) {
         // This PE was off when it was raised, and came on without it.
         Some(POWER_ON) => deactivate(POWER_ON),
         Some(TIMER) => secure_timer::expired(pe),
-        // Deactivated by the dispatcher if it is an event's.
-        Some(intid) if SDEI.interrupt(&mut pe.sdei, &mut pe.frame, intid) => {}
-        Some(intid) => deactivate(intid),
+        Some(intid) => other(pe, intid),
         None => {}
+    }
+}
+
+/// An interrupt that is not EL3's own.
+#[inline(never)]
+fn other(pe: &mut PeData, intid: u32) {
+    // Deactivated by the dispatcher if it is an event's.
+    if !SDEI.interrupt(&mut pe.sdei, &mut pe.frame, intid) {
+        deactivate(intid);
     }
 }

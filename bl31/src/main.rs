@@ -15,6 +15,7 @@ mod crash;
 mod entry;
 mod features;
 mod interrupt;
+mod memory;
 mod mmu;
 mod pe;
 mod power;

@@ -14,8 +14,8 @@ use platform::{Platform, board};
 use crate::secure_timer::Alarm;
 
 /// The registers of the interrupted context that EL3's Rust code may use:
-/// x0 to x18, x29 and x30. It keeps all others itself (AAPCS64). ELR and SPSR
-/// stay in their registers.
+/// x0 to x18 and x30. It keeps all others itself (AAPCS64). ELR and SPSR stay in
+/// their registers.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Frame {
@@ -23,21 +23,15 @@ pub struct Frame {
     pub x: [u64; sdei::REGISTERS],
     /// x18.
     pub x18: u64,
-    /// x29.
-    pub x29: u64,
     /// x30.
     pub x30: u64,
-    /// Keeps what follows 16-byte aligned.
-    reserved: u64,
 }
 
 impl Frame {
     const ZERO: Self = Self {
         x: [0; sdei::REGISTERS],
         x18: 0,
-        x29: 0,
         x30: 0,
-        reserved: 0,
     };
 
     /// The frame of a context that starts here, as after a reset: nothing in

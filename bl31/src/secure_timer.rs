@@ -72,6 +72,7 @@ pub fn resume(pe: &PeData) {
 }
 
 /// The timer's interrupt was acknowledged on this PE.
+#[inline(never)]
 pub fn expired(pe: &mut PeData) {
     // Level-sensitive: the line has to go down before it is deactivated.
     stop();

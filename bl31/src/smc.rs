@@ -45,12 +45,18 @@ pub extern "C" fn smc(pe: &mut PeData) {
         SDEI.call(&mut pe.sdei, &mut pe.frame);
     } else if fid == PSCI_VERSION {
         pe.frame.x[0] = psci::VERSION.into();
-    } else if fid & OWNER == 0 {
-        if fid == smccc::arch::SMCCC_VERSION {
-            pe.frame.x[0] = SMCCC_VERSION.into();
-        } else {
-            arch::call(pe, fid, ExecutionState::AArch64);
-        }
+    } else if fid == smccc::arch::SMCCC_VERSION {
+        pe.frame.x[0] = SMCCC_VERSION.into();
+    } else {
+        smc_other(pe, fid);
+    }
+}
+
+/// Serves what [`smc`] does not serve itself.
+#[inline(never)]
+fn smc_other(pe: &mut PeData, fid: u32) {
+    if fid & OWNER == 0 {
+        arch::call(pe, fid, ExecutionState::AArch64);
     } else if (PSCI_FIRST..=PSCI_LAST).contains(&(fid & !SMC64)) {
         psci(pe, fid, ExecutionState::AArch64);
     } else if (fid & !SMC64).wrapping_sub(trng::FIRST) < trng::COUNT {

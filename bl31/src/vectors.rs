@@ -28,8 +28,7 @@ global_asm!(
     stp     x12, x13, [sp, #{x} + 96]
     stp     x14, x15, [sp, #{x} + 112]
     stp     x16, x17, [sp, #{x} + 128]
-    stp     x18, x29, [sp, #{x18}]
-    str     x30, [sp, #{x30}]
+    stp     x18, x30, [sp, #{x18}]
     .endm
 
     .macro  restore
@@ -42,8 +41,7 @@ global_asm!(
     ldp     x12, x13, [sp, #{x} + 96]
     ldp     x14, x15, [sp, #{x} + 112]
     ldp     x16, x17, [sp, #{x} + 128]
-    ldp     x18, x29, [sp, #{x18}]
-    ldr     x30, [sp, #{x30}]
+    ldp     x18, x30, [sp, #{x18}]
     eret
     .endm
 
@@ -77,7 +75,6 @@ vectors:
     cmp     w1, w2
     b.ne    other_synchronous
     mov     x0, sp
-    mov     x29, xzr
     bl      {smc}
     restore
 
@@ -88,7 +85,6 @@ vectors:
     .balign 0x80
     save
     mov     x0, sp
-    mov     x29, xzr
     bl      {fiq}
     restore
 
@@ -103,7 +99,6 @@ vectors:
     .balign 0x80
     save
     mov     x0, sp
-    mov     x29, xzr
     bl      {fiq}
     restore
     own     15
@@ -111,7 +106,6 @@ vectors:
 
 other_synchronous:
     mov     x0, sp
-    mov     x29, xzr
     bl      {synchronous}
     // Falls through.
 
@@ -183,11 +177,11 @@ enter_normal_world:
     mov     x26, xzr
     mov     x27, xzr
     mov     x28, xzr
+    mov     x29, xzr
     b       exit
     "#,
     x = const offset_of!(Frame, x),
     x18 = const offset_of!(Frame, x18),
-    x30 = const offset_of!(Frame, x30),
     smc64_0 = const SMC64_0,
     smc = sym crate::smc::smc,
     fiq = sym crate::interrupt::fiq,
@@ -201,7 +195,7 @@ enter_normal_world:
     d_vector = const offset_of!(Dump, vector),
 );
 
-const _: () = assert!(offset_of!(Frame, x29) == offset_of!(Frame, x18) + 8);
+const _: () = assert!(offset_of!(Frame, x30) == offset_of!(Frame, x18) + 8);
 const _: () = assert!(size_of::<Dump>().is_multiple_of(16));
 
 // `PeData` is only an address there: the assembly looks at its frame alone.

@@ -75,7 +75,10 @@ impl Locked {
     }
 
     /// Counts one more if `now` is true but `before` wasn't, and one less the other way round.
+    #[inline]
     pub(crate) fn recount(&self, before: bool, now: bool) {
-        self.set(self.get() + u64::from(now) - u64::from(before));
+        if before != now {
+            self.set(self.get() + u64::from(now) - u64::from(before));
+        }
     }
 }

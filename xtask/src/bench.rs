@@ -78,55 +78,55 @@ const fn figure(
 const FLASH: &str = "flash";
 
 const FIGURES: [Figure; 13] = [
-    figure("smccc_version", "SMCCC_VERSION", 184, 60, 56),
-    figure("psci_version", "PSCI_VERSION", 210, 70, 50),
-    figure("sdei_version", "SDEI_VERSION", 231, 70, 54),
-    figure("sdei_status", "SDEI_EVENT_STATUS(0)", 274, 90, 61),
-    figure("unknown_fid", "unknown function ID", 225, 70, 68),
+    figure("smccc_version", "SMCCC_VERSION", 184, 60, 47),
+    figure("psci_version", "PSCI_VERSION", 210, 70, 49),
+    figure("sdei_version", "SDEI_VERSION", 231, 70, 50),
+    figure("sdei_status", "SDEI_EVENT_STATUS(0)", 274, 90, 56),
+    figure("unknown_fid", "unknown function ID", 225, 70, 67),
     figure(
         "signal_self_entered",
         "SIGNAL to self, handler entered",
         1695,
         350,
-        220,
+        200,
     ),
     figure(
         "signal_self_completed",
         "SIGNAL to self, handled and completed",
         2966,
         600,
-        367,
+        344,
     ),
     figure(
         "signal_other_call",
         "SIGNAL to a masked PE: the call alone",
         390,
         120,
-        120,
+        116,
     ),
     figure(
         "signal_other_entered",
         "SIGNAL to a masked PE, until in its handler",
         1717,
         400,
-        290,
+        262,
     ),
-    figure(BROADCAST, BROADCAST_WHAT, 3026, 650, 472),
+    figure(BROADCAST, BROADCAST_WHAT, 3026, 650, 441),
     figure(
         "cpu_on",
         "CPU_ON until the PE runs and says so",
         3826,
         1500,
-        1461,
+        1014,
     ),
     figure(
         "reset_to_bl33",
         "reset to BL33's first instruction",
         9_080_000,
         1_000_000,
-        823627,
+        965_572,
     ),
-    figure(FLASH, "bytes in flash", 105_564, 64 << 10, 114_832),
+    figure(FLASH, "bytes in flash", 105_564, 64 << 10, 73_008),
 ];
 
 /// Runs the payload's measurements and prints them.

@@ -1,0 +1,92 @@
+//! `memcpy`, `memset` and what else the compiler takes for granted.
+//!
+//! `compiler_builtins` has them too, for speed: 4 KiB of code. What EL3 copies is
+//! small, or has the same alignment at both ends. These make no access that is
+//! not aligned, so they work with the MMU off, too.
+
+use core::arch::global_asm;
+
+global_asm!(
+    r#"
+    .section .text.memory, "ax"
+    // x0: to; x1: from; x2: bytes.
+    .global memcpy
+memcpy:
+    orr     x3, x0, x1
+    mov     x4, x0
+    tst     x3, #7
+    b.ne    2f
+    subs    x2, x2, #16
+    b.lo    3f
+1:  ldp     x5, x6, [x1], #16
+    subs    x2, x2, #16
+    stp     x5, x6, [x4], #16
+    b.hs    1b
+3:  add     x2, x2, #16
+2:  tst     x3, #3
+    b.ne    5f
+    subs    x2, x2, #4
+    b.lo    6f
+4:  ldr     w5, [x1], #4
+    subs    x2, x2, #4
+    str     w5, [x4], #4
+    b.hs    4b
+6:  add     x2, x2, #4
+5:  cbz     x2, 8f
+7:  ldrb    w5, [x1], #1
+    strb    w5, [x4], #1
+    subs    x2, x2, #1
+    b.ne    7b
+8:  ret
+
+    // x0: to; x1: from; x2: bytes. Either may be the lower one.
+    .global memmove
+memmove:
+    sub     x3, x0, x1
+    cmp     x3, x2
+    b.hs    memcpy
+    // Backwards: the end of what is read would be overwritten first.
+1:  cbz     x2, 8b
+    sub     x2, x2, #1
+    ldrb    w5, [x1, x2]
+    strb    w5, [x0, x2]
+    b       1b
+
+    // x0: to; w1: the byte; x2: bytes.
+    .global memset
+memset:
+    mov     x4, x0
+    tst     x0, #7
+    b.ne    5f
+    and     x5, x1, #0xff
+    orr     x5, x5, x5, lsl #8
+    orr     x5, x5, x5, lsl #16
+    orr     x5, x5, x5, lsl #32
+    subs    x2, x2, #16
+    b.lo    3f
+1:  subs    x2, x2, #16
+    stp     x5, x5, [x4], #16
+    b.hs    1b
+3:  add     x2, x2, #16
+5:  cbz     x2, 8b
+7:  strb    w1, [x4], #1
+    subs    x2, x2, #1
+    b.ne    7b
+    ret
+
+    // x0, x1: what to compare; x2: bytes. Less than, equal to or greater than 0.
+    .global memcmp
+    .global bcmp
+memcmp:
+bcmp:
+    mov     x3, x0
+    mov     w0, wzr
+1:  cbz     x2, 8b
+    ldrb    w4, [x3], #1
+    ldrb    w5, [x1], #1
+    subs    w0, w4, w5
+    b.ne    8b
+    sub     x2, x2, #1
+    b       1b
+    "#
+);
