@@ -36,7 +36,6 @@ use arm_sysregs::el0::registers::CntfrqEl0;
 use log::{LevelFilter, info};
 use platform::{Bl33, BootError, Platform, Start, board::Board};
 use psci::{Entry, ExecutionState};
-use sdei::ClientEl;
 
 use mmu::Map;
 use pe::{PeData, slot_state};
@@ -97,10 +96,10 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
         if pes == 1 { "" } else { "s" },
         sdei::call::VERSION_MAJOR,
         sdei::call::VERSION_MINOR,
-        psci::VERSION >> 16,
-        psci::VERSION & 0xffff,
-        smc::SMCCC_VERSION >> 16,
-        smc::SMCCC_VERSION & 0xffff,
+        u64::from(psci::VERSION >> 16),
+        u64::from(psci::VERSION & 0xffff),
+        u64::from(smc::SMCCC_VERSION >> 16),
+        u64::from(smc::SMCCC_VERSION & 0xffff),
     );
     map.slots(pes);
     for (index, owner) in entry::SLOT_OWNERS.iter().enumerate().take(pes) {
@@ -140,10 +139,7 @@ fn enter(map: Map, bl33: &Bl33) -> ! {
         "starting {} at {:#x} in EL{}, device tree at {:#x}",
         bl33.what,
         bl33.entry,
-        match platform::client_el() {
-            ClientEl::El1 => 1,
-            ClientEl::El2 => 2,
-        },
+        platform::client_el() as u64,
         bl33.device_tree,
     );
     Board::consoles().hand_over();

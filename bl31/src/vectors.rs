@@ -54,7 +54,7 @@ global_asm!(
     b       own_exception
     .endm
 
-    .section .text.vectors, "ax"
+    .section .vectors, "ax"
     .balign 0x800
     .global vectors
 vectors:
@@ -104,6 +104,7 @@ vectors:
     own     15
     .balign 0x80
 
+    .section .text.exceptions, "ax"
 other_synchronous:
     mov     x0, sp
     bl      {synchronous}

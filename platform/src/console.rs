@@ -108,13 +108,19 @@ impl Default for Consoles {
 /// Terminals want a carriage return before a line feed.
 fn write(uart: &mut Uart<'static>, message: fmt::Arguments<'_>) -> fmt::Result {
     struct Crlf<'a>(&'a mut Uart<'static>);
+    impl Crlf<'_> {
+        fn byte(&mut self, byte: u8) {
+            while self.0.is_tx_fifo_full() {}
+            self.0.write_word(byte);
+        }
+    }
     impl Write for Crlf<'_> {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            for (n, line) in text.split('\n').enumerate() {
-                if n > 0 {
-                    self.0.write_str("\r\n")?;
+            for byte in text.bytes() {
+                if byte == b'\n' {
+                    self.byte(b'\r');
                 }
-                self.0.write_str(line)?;
+                self.byte(byte);
             }
             Ok(())
         }
@@ -141,5 +147,5 @@ impl Log for Consoles {
 
 /// A log level by its name: `off`, `error`, `warn`, `info`, `debug` or `trace`.
 pub fn log_level_named(name: &str) -> Option<LevelFilter> {
-    name.trim().parse().ok()
+    name.parse().ok()
 }

@@ -92,22 +92,22 @@ pub fn rewrite<'a>(
     };
     let reservations = writer.at;
     for reservation in source.memory_reservations() {
-        writer.u64(reservation.address())?;
-        writer.u64(reservation.size())?;
+        writer.u64(reservation.address());
+        writer.u64(reservation.size());
     }
-    writer.u64(0)?;
-    writer.u64(0)?;
+    writer.u64(0);
+    writer.u64(0);
 
     let structure = writer.at;
-    writer.root(source.root(), additions)?;
-    writer.u32(END)?;
+    writer.root(source.root(), additions);
+    writer.u32(END);
     let structure_size = writer.at - structure;
 
     let strings = writer.at;
-    writer.bytes(source_strings(source))?;
+    writer.bytes(source_strings(source));
     for name in ADDED_NAMES {
-        writer.bytes(name.as_bytes())?;
-        writer.bytes(&[0])?;
+        writer.bytes(name.as_bytes());
+        writer.bytes(&[0]);
     }
     let total = writer.at;
 
@@ -124,9 +124,13 @@ pub fn rewrite<'a>(
         total - strings,
         structure_size,
     ] {
-        writer.u32(field as u32)?;
+        writer.u32(field as u32);
     }
-    Ok(total)
+    if total <= writer.out.len() {
+        Ok(total)
+    } else {
+        Err(FdtError::NoSpace)
+    }
 }
 
 /// The property names that the additions use; those the source lacks and those
@@ -199,95 +203,101 @@ impl<'a> Names<'a> {
     }
 }
 
+/// Writes as far as there is space, and counts on where there is none: whether it
+/// was enough is asked once, at the end.
 struct Writer<'a> {
     out: &'a mut [u8],
     at: usize,
     names: Names<'a>,
 }
 
-impl Writer<'_> {
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), FdtError> {
-        let end = self.at + bytes.len();
-        self.out
-            .get_mut(self.at..end)
-            .ok_or(FdtError::NoSpace)?
-            .copy_from_slice(bytes);
-        self.at = end;
+impl fmt::Write for Writer<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.bytes(text.as_bytes());
         Ok(())
     }
+}
 
-    fn u32(&mut self, value: u32) -> Result<(), FdtError> {
-        self.bytes(&value.to_be_bytes())
+impl Writer<'_> {
+    fn bytes(&mut self, bytes: &[u8]) {
+        let end = self.at + bytes.len();
+        if let Some(place) = self.out.get_mut(self.at..end) {
+            place.copy_from_slice(bytes);
+        }
+        self.at = end;
     }
 
-    fn u64(&mut self, value: u64) -> Result<(), FdtError> {
-        self.bytes(&value.to_be_bytes())
+    fn u32(&mut self, value: u32) {
+        self.bytes(&value.to_be_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.bytes(&value.to_be_bytes());
     }
 
     /// Tokens start at multiples of four bytes.
-    fn pad(&mut self) -> Result<(), FdtError> {
+    fn pad(&mut self) {
         let padding = self.at.next_multiple_of(4) - self.at;
-        self.bytes(&[0; 3][..padding])
+        self.bytes(&[0; 3][..padding]);
     }
 
-    fn begin(&mut self, name: &str) -> Result<(), FdtError> {
-        self.u32(BEGIN_NODE)?;
-        self.bytes(name.as_bytes())?;
-        self.bytes(&[0])?;
-        self.pad()
+    fn begin(&mut self, name: &str) {
+        self.u32(BEGIN_NODE);
+        self.bytes(name.as_bytes());
+        self.bytes(&[0]);
+        self.pad();
     }
 
-    fn end(&mut self) -> Result<(), FdtError> {
-        self.u32(END_NODE)
+    fn end(&mut self) {
+        self.u32(END_NODE);
     }
 
-    fn property_at(&mut self, name: u32, value: &[u8]) -> Result<(), FdtError> {
-        self.u32(PROP)?;
-        self.u32(value.len() as u32)?;
-        self.u32(name)?;
-        self.bytes(value)?;
-        self.pad()
+    fn property_at(&mut self, name: u32, value: &[u8]) {
+        self.u32(PROP);
+        self.u32(value.len() as u32);
+        self.u32(name);
+        self.bytes(value);
+        self.pad();
     }
 
     /// Adds a property whose name is one of [`ADDED_NAMES`].
-    fn property(&mut self, name: &str, value: &[u8]) -> Result<(), FdtError> {
-        self.property_at(self.names.of_added(name), value)
+    fn property(&mut self, name: &str, value: &[u8]) {
+        self.property_at(self.names.of_added(name), value);
     }
 
     /// Adds a property that holds one string. A NUL would end it early, so
     /// the value stops there.
-    fn string(&mut self, name: &str, value: &str) -> Result<(), FdtError> {
-        let value = value.split('\0').next().unwrap_or_default();
-        self.u32(PROP)?;
-        self.u32(value.len() as u32 + 1)?;
-        self.u32(self.names.of_added(name))?;
-        self.bytes(value.as_bytes())?;
-        self.bytes(&[0])?;
-        self.pad()
+    fn string(&mut self, name: &str, value: &str) {
+        let value = until_nul(value.as_bytes());
+        self.u32(PROP);
+        self.u32(value.len() as u32 + 1);
+        self.u32(self.names.of_added(name));
+        self.bytes(value);
+        self.bytes(&[0]);
+        self.pad();
     }
 
-    fn properties(&mut self, node: FdtNode<'_>, replaced: &[&str]) -> Result<(), FdtError> {
+    fn properties(&mut self, node: FdtNode<'_>, replaced: &[&str]) {
         for property in node.properties() {
             let name = property.name();
             if !replaced.contains(&name) {
-                self.property_at(self.names.of_source(name), property.value())?;
+                self.property_at(self.names.of_source(name), property.value());
             }
         }
-        Ok(())
     }
 
-    fn copy(&mut self, node: FdtNode<'_>) -> Result<(), FdtError> {
-        self.begin(node.name())?;
-        self.properties(node, &[])?;
+    fn copy(&mut self, node: FdtNode<'_>) {
+        self.begin(node.name());
+        self.properties(node, &[]);
         for child in node.children() {
-            self.copy(child)?;
+            self.copy(child);
         }
-        self.end()
+        self.end();
     }
 
-    fn root(&mut self, root: FdtNode<'_>, additions: &Additions<'_>) -> Result<(), FdtError> {
-        self.begin("")?;
-        self.properties(root, &[])?;
+    fn root(&mut self, root: FdtNode<'_>, additions: &Additions<'_>) {
+        self.begin("");
+        self.properties(root, &[]);
         let mut chosen = None;
         let mut firmware = None;
         let mut children = root.children().peekable();
@@ -296,55 +306,55 @@ impl Writer<'_> {
                 ("psci", _) => {}
                 ("chosen", _) => chosen = Some(child),
                 ("firmware", _) => firmware = Some(child),
-                ("cpus", _) => self.cpus(child, additions)?,
+                ("cpus", _) => self.cpus(child, additions),
                 (name, _) if additions.memory.is_some() && is_memory(name) => {}
-                (_, None) => self.copy(child)?,
+                (_, None) => self.copy(child),
                 // The names of its properties stay where they are in the
                 // strings block, so it can stay as it is, up to the next one.
                 (_, Some(next)) => {
                     let (start, end) = (token_of(child), token_of(*next));
                     let source = self.names.source;
-                    self.bytes(&source[start - self.names.start..end - self.names.start])?;
+                    self.bytes(&source[start - self.names.start..end - self.names.start]);
                 }
             }
         }
         if let Some(ranges) = additions.memory {
-            self.memory(ranges)?;
+            self.memory(ranges);
         }
-        self.chosen(chosen, additions)?;
-        self.firmware(firmware)?;
-        self.begin("psci")?;
-        self.property("compatible", b"arm,psci-1.0\0arm,psci-0.2\0")?;
-        self.string("method", "smc")?;
-        self.end()?;
-        self.end()
+        self.chosen(chosen, additions);
+        self.firmware(firmware);
+        self.begin("psci");
+        self.property("compatible", b"arm,psci-1.0\0arm,psci-0.2\0");
+        self.string("method", "smc");
+        self.end();
+        self.end();
     }
 
-    fn memory(&mut self, ranges: &[(u64, u64)]) -> Result<(), FdtError> {
-        self.begin("memory")?;
-        self.string("device_type", "memory")?;
-        self.u32(PROP)?;
-        self.u32(size_of_val(ranges) as u32)?;
-        self.u32(self.names.of_added("reg"))?;
+    fn memory(&mut self, ranges: &[(u64, u64)]) {
+        self.begin("memory");
+        self.string("device_type", "memory");
+        self.u32(PROP);
+        self.u32(size_of_val(ranges) as u32);
+        self.u32(self.names.of_added("reg"));
         for (start, end) in ranges {
-            self.u64(*start)?;
-            self.u64(end - start)?;
+            self.u64(*start);
+            self.u64(end - start);
         }
-        self.end()
+        self.end();
     }
 
-    fn cpus(&mut self, cpus: FdtNode<'_>, additions: &Additions<'_>) -> Result<(), FdtError> {
+    fn cpus(&mut self, cpus: FdtNode<'_>, additions: &Additions<'_>) {
         let idle_states = additions.idle_states;
-        self.begin(cpus.name())?;
-        self.properties(cpus, &[])?;
+        self.begin(cpus.name());
+        self.properties(cpus, &[]);
         for child in cpus.children() {
             if is_cpu(child) {
                 let is_there = |pes: &[u64]| cpu_affinity(child).is_some_and(|a| pes.contains(&a));
                 if additions.pes.is_none_or(is_there) {
-                    self.cpu(child, idle_states, None)?;
+                    self.cpu(child, idle_states, None);
                 }
             } else if child.name() != "idle-states" {
-                self.copy(child)?;
+                self.copy(child);
             }
         }
         let mut nodes = cpus.children().filter(|node| is_cpu(*node));
@@ -352,72 +362,55 @@ impl Writer<'_> {
             for pe in additions.pes.into_iter().flatten() {
                 let has_it = |node| cpu_affinity(node) == Some(*pe);
                 if !cpus.children().any(|node| is_cpu(node) && has_it(node)) {
-                    self.cpu(first, idle_states, Some(*pe))?;
+                    self.cpu(first, idle_states, Some(*pe));
                 }
             }
         }
-        self.idle_states(idle_states)?;
-        self.end()
+        self.idle_states(idle_states);
+        self.end();
     }
 
     /// A CPU's node; as that of another PE, if one is given.
-    fn cpu(
-        &mut self,
-        cpu: FdtNode<'_>,
-        idle_states: &[IdleState],
-        pe: Option<u64>,
-    ) -> Result<(), FdtError> {
+    fn cpu(&mut self, cpu: FdtNode<'_>, idle_states: &[IdleState], pe: Option<u64>) {
         let mut replaced: &[&str] = &["enable-method", "cpu-idle-states"];
         if let Some(pe) = pe {
             replaced = &["enable-method", "cpu-idle-states", "reg", "phandle"];
-            self.begin_cpu(pe)?;
+            self.begin_cpu(pe);
             let cells = pe.to_be_bytes();
             // As wide as its model's.
             let width = cpu.property("reg").map_or(8, |reg| reg.value().len());
-            self.property("reg", &cells[8 - width.min(8)..])?;
+            self.property("reg", &cells[8 - width.min(8)..]);
         } else {
-            self.begin(cpu.name())?;
+            self.begin(cpu.name());
         }
-        self.properties(cpu, replaced)?;
-        self.string("enable-method", "psci")?;
+        self.properties(cpu, replaced);
+        self.string("enable-method", "psci");
         if !idle_states.is_empty() {
-            self.cell_list("cpu-idle-states", idle_phandles(idle_states))?;
+            self.cell_list("cpu-idle-states", idle_phandles(idle_states));
         }
         for child in cpu.children() {
-            self.copy(child)?;
+            self.copy(child);
         }
-        self.end()
+        self.end();
     }
 
     /// Begins `cpu@AFFINITY`.
-    fn begin_cpu(&mut self, pe: u64) -> Result<(), FdtError> {
-        /// A name as it grows.
-        struct Name([u8; 24], usize);
-        impl fmt::Write for Name {
-            fn write_str(&mut self, text: &str) -> fmt::Result {
-                let end = self.1 + text.len();
-                let place = self.0.get_mut(self.1..end).ok_or(fmt::Error)?;
-                place.copy_from_slice(text.as_bytes());
-                self.1 = end;
-                Ok(())
-            }
-        }
-        let mut name = Name([0; 24], 0);
-        // Four letters and 16 digits at most.
-        let _ = fmt::Write::write_fmt(&mut name, format_args!("cpu@{pe:x}"));
-        let Name(bytes, length) = name;
-        self.begin(core::str::from_utf8(&bytes[..length]).unwrap_or_default())
+    fn begin_cpu(&mut self, pe: u64) {
+        self.u32(BEGIN_NODE);
+        // Only a `Writer`'s own errors could be lost here, and it has none.
+        let _ = fmt::Write::write_fmt(self, format_args!("cpu@{pe:x}\0"));
+        self.pad();
     }
 
-    fn idle_states(&mut self, idle_states: &[IdleState]) -> Result<(), FdtError> {
+    fn idle_states(&mut self, idle_states: &[IdleState]) {
         if idle_states.is_empty() {
-            return Ok(());
+            return;
         }
-        self.begin("idle-states")?;
-        self.string("entry-method", "psci")?;
+        self.begin("idle-states");
+        self.string("entry-method", "psci");
         for (state, phandle) in idle_states.iter().zip(idle_phandles(idle_states)) {
-            self.begin(state.name)?;
-            self.string("compatible", "arm,idle-state")?;
+            self.begin(state.name);
+            self.string("compatible", "arm,idle-state");
             for (name, value) in [
                 ("arm,psci-suspend-param", state.power_state),
                 ("entry-latency-us", state.entry_latency_us),
@@ -425,76 +418,73 @@ impl Writer<'_> {
                 ("min-residency-us", state.min_residency_us),
                 ("phandle", phandle),
             ] {
-                self.property(name, &value.to_be_bytes())?;
+                self.property(name, &value.to_be_bytes());
             }
             if state.timers_stop {
-                self.property("local-timer-stop", &[])?;
+                self.property("local-timer-stop", &[]);
             }
-            self.end()?;
+            self.end();
         }
-        self.end()
+        self.end();
     }
 
     /// Adds a property that is a list of cells.
-    fn cell_list(
-        &mut self,
-        name: &str,
-        cells: impl ExactSizeIterator<Item = u32>,
-    ) -> Result<(), FdtError> {
-        self.u32(PROP)?;
-        self.u32((cells.len() * size_of::<u32>()) as u32)?;
-        self.u32(self.names.of_added(name))?;
+    fn cell_list(&mut self, name: &str, cells: impl ExactSizeIterator<Item = u32>) {
+        self.u32(PROP);
+        self.u32((cells.len() * size_of::<u32>()) as u32);
+        self.u32(self.names.of_added(name));
         for cell in cells {
-            self.u32(cell)?;
+            self.u32(cell);
         }
-        Ok(())
     }
 
-    fn chosen(
-        &mut self,
-        chosen: Option<FdtNode<'_>>,
-        additions: &Additions<'_>,
-    ) -> Result<(), FdtError> {
+    fn chosen(&mut self, chosen: Option<FdtNode<'_>>, additions: &Additions<'_>) {
         let initrd = ["linux,initrd-start", "linux,initrd-end"];
-        self.begin("chosen")?;
+        self.begin("chosen");
         if let Some(node) = chosen {
             let [start, end] = initrd;
             let replaced: &[&str] = match additions.bootargs {
                 Some(_) => &[start, end, "bootargs"],
                 None => &[start, end],
             };
-            self.properties(node, replaced)?;
+            self.properties(node, replaced);
         }
         if let Some(bootargs) = additions.bootargs {
-            self.string("bootargs", bootargs)?;
+            self.string("bootargs", bootargs);
         }
         if let Some((start, end)) = additions.initrd {
             for (name, value) in initrd.into_iter().zip([start, end]) {
-                self.property(name, &value.to_be_bytes())?;
+                self.property(name, &value.to_be_bytes());
             }
         }
         for child in chosen.iter().flat_map(|node| node.children()) {
-            self.copy(child)?;
+            self.copy(child);
         }
-        self.end()
+        self.end();
     }
 
-    fn firmware(&mut self, firmware: Option<FdtNode<'_>>) -> Result<(), FdtError> {
-        self.begin("firmware")?;
+    fn firmware(&mut self, firmware: Option<FdtNode<'_>>) {
+        self.begin("firmware");
         if let Some(node) = firmware {
-            self.properties(node, &[])?;
+            self.properties(node, &[]);
             for child in node.children() {
                 if child.name() != "sdei" {
-                    self.copy(child)?;
+                    self.copy(child);
                 }
             }
         }
-        self.begin("sdei")?;
-        self.string("compatible", "arm,sdei-1.0")?;
-        self.string("method", "smc")?;
-        self.end()?;
-        self.end()
+        self.begin("sdei");
+        self.string("compatible", "arm,sdei-1.0");
+        self.string("method", "smc");
+        self.end();
+        self.end();
     }
+}
+
+/// The bytes before the first NUL; all of them if there is none.
+pub(crate) fn until_nul(bytes: &[u8]) -> &[u8] {
+    let length = bytes.iter().position(|byte| *byte == 0);
+    &bytes[..length.unwrap_or(bytes.len())]
 }
 
 fn idle_phandles(idle_states: &[IdleState]) -> impl ExactSizeIterator<Item = u32> {

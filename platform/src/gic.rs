@@ -23,7 +23,7 @@ use arm_sysregs::el1::registers::{
 use arm_sysregs::el3::accessors::{read_icc_ctlr_el3, write_icc_ctlr_el3};
 use arm_sysregs::el3::registers::IccCtlrEl3;
 use safe_mmio::{UniqueMmioPointer, field, field_shared};
-use spin::mutex::SpinMutex;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use crate::gic_events::{Claim, Interrupt};
 use crate::topology::AFFINITY_MASK;
@@ -84,9 +84,14 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
         }
     }
 
+    #[inline(never)]
+    fn lock(&self) -> SpinMutexGuard<'_, UniqueMmioPointer<'static, Gicd>> {
+        self.registers.lock()
+    }
+
     /// Whether this is a GICv3 or later with two Security states, as EL3 needs.
     pub fn is_supported(&self) -> bool {
-        let mut registers = self.registers.lock();
+        let mut registers = self.lock();
         let distributor = GicDistributor::new(registers.reborrow());
         distributor.pidr2().arch_rev() >= 3 && distributor.typer().has_security_extension()
     }
@@ -94,7 +99,7 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
     /// Gives every SPI to the Normal world, disabled, and turns affinity
     /// routing on for both Security states.
     pub fn configure(&self) {
-        let mut registers = self.registers.lock();
+        let mut registers = self.lock();
         let mut distributor = GicDistributor::new(registers.reborrow());
         // The order that Arm IHI 0069 12.9.4 asks for: all groups disabled,
         // then ARE, which can't be taken back.
@@ -109,7 +114,7 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
 
     /// Gives an SPI to `f`, if there is such an SPI.
     pub fn with_spi(&self, spi: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {
-        let mut registers = self.registers.lock();
+        let mut registers = self.lock();
         let mut claims = self.claims.lock();
         if let Some(interrupt) = Interrupt::spi(spi, registers.reborrow(), &mut *claims) {
             f(interrupt);
@@ -119,8 +124,7 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
     /// Lets Group 0 interrupts through. Until then EnableGrp0 reads 0, which is
     /// what the PEs in the holding pen wait on.
     pub fn enable_group0(&self) {
-        GicDistributor::new(self.registers.lock().reborrow())
-            .modify_control(GicdCtlr::EnableGrp0, true);
+        GicDistributor::new(self.lock().reborrow()).modify_control(GicdCtlr::EnableGrp0, true);
     }
 }
 

@@ -216,7 +216,15 @@ mod on_target {
                 Self::Topology(TopologyError::TooMany) => {
                     f.write_str("more PEs than this image has memory for")
                 }
-                Self::Topology(error) => write!(f, "the device tree's CPUs: {error:?}"),
+                Self::Topology(TopologyError::Twice(affinity)) => {
+                    write!(
+                        f,
+                        "the device tree has two CPUs with affinity {affinity:#x}"
+                    )
+                }
+                Self::Topology(TopologyError::TooSparse) => {
+                    f.write_str("the affinities of the device tree's CPUs are spread too widely")
+                }
                 Self::TooLittleRam {
                     what,
                     hint,

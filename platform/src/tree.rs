@@ -7,8 +7,9 @@ use crate::fdt::{cpu_affinity, is_cpu, is_memory};
 
 /// The affinity fields of the tree's CPUs, in its order.
 pub fn cpu_affinities(tree: Fdt<'_>) -> impl Iterator<Item = u64> {
-    tree.find_node("/cpus")
-        .into_iter()
+    tree.root()
+        .children()
+        .filter(|node| node.name() == "cpus")
         .flat_map(|cpus| cpus.children())
         .filter(|node| is_cpu(*node))
         .filter_map(|node| cpu_affinity(node))
@@ -37,8 +38,10 @@ pub fn memory(tree: Fdt<'_>) -> impl Iterator<Item = (u64, u64)> {
 /// tree has no GICv3.
 pub fn redistributors(tree: Fdt<'_>) -> Option<impl Iterator<Item = (usize, usize)>> {
     let node = tree.root().children().find(|node| {
-        node.compatible()
-            .is_some_and(|mut all| all.any(|one| one == "arm,gic-v3"))
+        node.property("compatible").is_some_and(|all| {
+            let mut all = all.value().split(|byte| *byte == 0);
+            all.any(|one| one == b"arm,gic-v3")
+        })
     })?;
     // The first region of `reg` is the distributor; `#redistributor-regions`
     // (1 where it is missing) of redistributors follow, then what GICv2 had.

@@ -42,10 +42,17 @@ impl<T> Lock<T> {
         }
     }
 
+    // One copy for all that take it.
+    #[cfg(not(loom))]
+    #[inline(never)]
+    fn lock(&self) -> spin::mutex::SpinMutexGuard<'_, T> {
+        self.inner.lock()
+    }
+
     /// Calls `f` with the lock held.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
         #[cfg(not(loom))]
-        let mut guard = self.inner.lock();
+        let mut guard = self.lock();
         #[cfg(loom)]
         let mut guard = self.inner.lock().unwrap();
         f(&mut guard)

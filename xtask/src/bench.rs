@@ -47,9 +47,15 @@ struct Figure {
 }
 
 impl Figure {
-    /// The most that the tests accept: 2 % more than recorded.
+    /// The most that the tests accept: 2 % more than recorded, and no more than
+    /// what was to be reached.
     fn limit(&self) -> u64 {
-        self.recorded + self.recorded / 50
+        let worse = self.recorded + self.recorded / 50;
+        if self.recorded <= self.aim {
+            worse.min(self.aim)
+        } else {
+            worse
+        }
     }
 }
 
@@ -117,16 +123,16 @@ const FIGURES: [Figure; 13] = [
         "CPU_ON until the PE runs and says so",
         3826,
         1500,
-        1014,
+        1117,
     ),
     figure(
         "reset_to_bl33",
         "reset to BL33's first instruction",
         9_080_000,
         1_000_000,
-        965_572,
+        938_709,
     ),
-    figure(FLASH, "bytes in flash", 105_564, 64 << 10, 73_008),
+    figure(FLASH, "bytes in flash", 105_564, 64 << 10, 64_528),
 ];
 
 /// Runs the payload's measurements and prints them.

@@ -6,6 +6,7 @@
 
 use core::ptr::NonNull;
 
+use crate::fdt::until_nul;
 use aarch64_cpu::asm::barrier;
 use safe_mmio::fields::WriteOnly;
 use safe_mmio::{UniqueMmioPointer, field};
@@ -187,12 +188,10 @@ impl FwCfg {
             let mut entry = Entry::new_zeroed();
             let offset = 4 + index * size_of::<Entry>() as u32;
             self.small(Item::Directory as u16, offset, entry.as_mut_bytes())?;
-            if entry.name.split(|byte| *byte == 0).next() == Some(name.as_bytes()) {
+            if until_nul(&entry.name) == name.as_bytes() {
                 let length = (entry.size.get() as usize).min(out.len());
                 self.small(entry.selector.get(), 0, &mut out[..length])?;
-                return Ok(core::str::from_utf8(&out[..length])
-                    .ok()
-                    .map(|text| text.trim_end_matches('\0')));
+                return Ok(core::str::from_utf8(until_nul(&out[..length])).ok());
             }
         }
         Ok(None)

@@ -67,7 +67,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
                 (binding.intid, binding.users != 0)
             }
             Slot::Shared(i) => {
-                let in_use = self.shared[i].lock().handler != Handler::Unregistered;
+                let in_use = self.shared(i).handler != Handler::Unregistered;
                 (bindings.shared[i], in_use)
             }
         };

@@ -268,7 +268,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     }
 
     /// Where the event is.
-    #[inline]
+    #[inline(never)]
     fn slot(&self, event: i32) -> Result<Slot, Error> {
         self.events.find(event).ok_or(Error::InvalidParameters)
     }

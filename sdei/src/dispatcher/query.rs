@@ -31,7 +31,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     pub(super) fn status(&self, pe: &Pe<PRIVATE>, event: i32) -> Result<u64, Error> {
         Ok(match self.slot(event)? {
             Slot::Private(i) => pe.events[i].handler.status(),
-            Slot::Shared(i) => self.shared[i].lock().handler.status(),
+            Slot::Shared(i) => self.shared(i).handler.status(),
         })
     }
 
@@ -45,7 +45,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             (info::NOT_SIGNALABLE, _) => u64::from(event.number != 0),
             (info::PRIORITY, _) => u64::from(event.priority == Priority::Critical),
             (info::ROUTING_MODE | info::ROUTING_AFFINITY, Slot::Shared(i)) => {
-                let event = self.shared[i].lock();
+                let event = self.shared(i);
                 if !event.handler.is_registered() {
                     return Err(Error::Denied);
                 }

@@ -10,13 +10,19 @@ use crate::{
     handler::{Handler, Unregistered},
     port::Owner,
     shared::{Routing, Shared},
-    sync::{Ordering, fence},
+    sync::{MutexGuard, Ordering, fence},
 };
 
 /// The affinity fields of an MPIDR_EL1 value: Aff3, Aff2, Aff1, Aff0.
 const AFFINITY: u64 = 0xff_00ff_ffff;
 
 impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+    /// A shared event, locked.
+    #[inline(never)]
+    pub(super) fn shared(&self, i: usize) -> MutexGuard<'_, Shared> {
+        self.shared[i].lock()
+    }
+
     /// RM_PE with this affinity, if there is such a PE.
     fn to_pe(&self, affinity: u64) -> Result<Routing, Error> {
         match self.port.pe_index(affinity) {
@@ -42,7 +48,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         let route = routing.target(pe.index);
         // Held to the end, so that the slot is not released in between.
         let bindings = self.bindings.lock();
-        let mut event = self.shared[i].lock();
+        let mut event = self.shared(i);
         let handler = event.handler.register()?;
         let intid = match self.events.shared[i].source {
             Source::Signal | Source::Explicit => 0,
@@ -82,7 +88,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     pub(super) fn enable_shared(&self, i: usize) -> Result<(), Error> {
-        let mut event = self.shared[i].lock();
+        let mut event = self.shared(i);
         event.handler = event.handler.enable()?;
         if event.intid != 0 {
             self.port.enable(event.intid);
@@ -91,7 +97,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     pub(super) fn disable_shared(&self, i: usize) -> Result<u64, Error> {
-        let mut event = self.shared[i].lock();
+        let mut event = self.shared(i);
         event.handler = event.handler.disable()?;
         if event.intid != 0 {
             self.port.disable(event.intid);
@@ -100,7 +106,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     pub(super) fn unregister_shared(&self, i: usize) -> Result<u64, Error> {
-        let mut event = self.shared[i].lock();
+        let mut event = self.shared(i);
         let (handler, when) = event.handler.unregister()?;
         event.handler = handler;
         match when {
@@ -134,7 +140,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             1 => self.to_pe(affinity)?,
             _ => return Err(Error::InvalidParameters),
         };
-        let mut event = self.shared[i].lock();
+        let mut event = self.shared(i);
         if event.handler != Handler::Registered {
             return Err(Error::Denied);
         }
@@ -148,7 +154,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// The handler of a shared event ends.
     pub(super) fn end_shared(&self, i: usize) {
-        let mut event = self.shared[i].lock();
+        let mut event = self.shared(i);
         event.handler = event.handler.complete();
         if event.intid != 0 {
             self.port.deactivate(event.intid);
@@ -178,7 +184,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     pub(super) fn shared_reset(&self) -> Result<u64, Error> {
         let mut bindings = self.bindings.lock();
         // All at once, so that none is dispatched between the check and the reset.
-        let mut events: [_; SHARED] = core::array::from_fn(|i| self.shared[i].lock());
+        let mut events: [_; SHARED] = core::array::from_fn(|i| self.shared(i));
         if events.iter().any(|event| event.handler.is_running()) {
             return Err(Error::Denied);
         }
@@ -204,7 +210,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             return None;
         }
         (0..SHARED).find(|&i| {
-            let mut event = self.shared[i].lock();
+            let mut event = self.shared(i);
             let is_its = event.intid == intid;
             if is_its {
                 self.set_waiting(&mut event, i, true);
@@ -218,7 +224,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         if self.events.shared[i].source != Source::Explicit {
             return Err(Error::InvalidParameters);
         }
-        let mut event = self.shared[i].lock();
+        let mut event = self.shared(i);
         if !event.handler.is_registered() {
             return Err(Error::Denied);
         }
@@ -254,7 +260,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// on PE `pe`. That one needs no telling: it looks again when its own blocker goes.
     pub(super) fn pass_on(&self, pe: usize, i: usize) {
         let routing = {
-            let event = self.shared[i].lock();
+            let event = self.shared(i);
             if !event.pending || !is_ready(event.handler) {
                 return;
             }
