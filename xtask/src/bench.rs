@@ -1,18 +1,20 @@
 //! `bench`: how many instructions calls cost, beside Trusted Firmware-A; and the
 //! test that they don't become more without anyone's wanting it.
 
+use std::ops::Range;
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
 use harness::Qemu;
 use harness::payload;
 use harness::session::{BANNER, Session};
 use serde_json::json;
 
-use crate::image::{self, Platform};
+use crate::image::{self, Image, Platform};
 use crate::qemu::{self, Choice};
-use crate::{process, project};
+use crate::{functions, process, project};
 
 /// Options of `bench`.
 #[derive(Args)]
@@ -20,6 +22,9 @@ pub struct Options {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
+    /// Show instead where EL3's instructions go, function by function
+    #[arg(long, conflicts_with = "json")]
+    functions: bool,
     /// QEMU to use: newest, oldest, or a program
     #[arg(long, default_value = "newest")]
     qemu: Choice,
@@ -135,21 +140,33 @@ const FIGURES: [Figure; 13] = [
     figure(FLASH, "bytes in flash", 105_564, 64 << 10, 64_528),
 ];
 
+/// What is measured.
+struct Bench<'a> {
+    qemu: &'a Qemu,
+    image: Image,
+    payload: PathBuf,
+    payload_elf: PathBuf,
+}
+
 /// Runs the payload's measurements and prints them.
 ///
 /// # Errors
 ///
-/// When the payload does not come to its end, or a figure is missing.
+/// When the payload does not come to an end, or a figure is missing.
 pub fn run(options: &Options) -> Result<()> {
     let qemu = qemu::one(&options.qemu)?;
-    let counts = measure(&qemu, PES)?;
+    let bench = Bench::new(&qemu)?;
+    if options.functions {
+        return bench.print_functions();
+    }
+    let counts = bench.measure(PES, &[])?;
     if !options.json {
         print_table(&counts);
         println!("\n{BROADCAST_WHAT}, by number of PEs:\n");
     }
     let mut wider = Vec::new();
     for pes in WIDER {
-        let per_pe = count(&measure(&qemu, pes)?, BROADCAST);
+        let per_pe = count(&bench.measure(pes, &[])?, BROADCAST);
         if let Some(per_pe) = per_pe.filter(|_| !options.json) {
             println!("{pes:>44} {per_pe:>32}");
         }
@@ -177,7 +194,7 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
         println!("skipped: {CHECK}, which were recorded with {RECORDED_WITH} and QEMU 10");
         return Ok(None);
     }
-    let counts = measure(qemu, PES)?;
+    let counts = Bench::new(qemu)?.measure(PES, &[])?;
     let worse: Vec<String> = FIGURES
         .iter()
         .filter_map(|figure| {
@@ -195,47 +212,109 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
     )
 }
 
-/// All the figures, by key, on so many PEs.
-fn measure(qemu: &Qemu, pes: u32) -> Result<Vec<(String, u64)>> {
-    let image = image::build(Platform::QemuVirt, None)?;
-    let program = image::build_payload()?;
-    let run = payload::Run {
-        board: harness::Board::QemuVirt,
-        name: "bench".into(),
-        cpu: "max",
-        cpus: pes,
-        el2: true,
-        in_turn: true,
-        old_qemu: false,
-        append: "bench",
-    };
-    let mut machine = run.machine(qemu, &image.bin, &program, "");
-    // One tick of the counter is one instruction.
-    machine.extra = vec!["-icount".into(), "shift=0,sleep=off".into()];
-    let text = (|| {
-        let mut session =
-            Session::start(&machine, "bench", &project::logs(), &["bl31: cannot boot"])?;
-        session.expect(BANNER)?;
-        session.power_off()?;
-        Ok(session.text())
-    })()
-    .map_err(|failure: harness::Failure| anyhow!("{failure}"))?;
-    let mut counts = payload::bench(&text);
-    counts.push((FLASH.to_owned(), std::fs::metadata(&image.bin)?.len()));
-    let missing: Vec<&str> = FIGURES
-        .iter()
-        .map(|figure| figure.key)
-        .filter(|key| count(&counts, key).is_none())
-        .collect();
-    if missing.is_empty() {
-        Ok(counts)
-    } else {
-        Err(anyhow!(
-            "the payload did not measure {}",
-            missing.join(", ")
-        ))
+impl<'a> Bench<'a> {
+    /// Builds what is measured.
+    fn new(qemu: &'a Qemu) -> Result<Self> {
+        let (payload, payload_elf) = image::build_payload_with_symbols()?;
+        Ok(Self {
+            qemu,
+            image: image::build(Platform::QemuVirt, None)?,
+            payload,
+            payload_elf,
+        })
+    }
+
+    /// All the figures, by key, on so many PEs.
+    fn measure(&self, pes: u32, extra: &[String]) -> Result<Vec<(String, u64)>> {
+        let run = payload::Run {
+            board: harness::Board::QemuVirt,
+            name: "bench".into(),
+            cpu: "max",
+            cpus: pes,
+            el2: true,
+            in_turn: true,
+            old_qemu: false,
+            append: "bench",
+        };
+        let mut machine = run.machine(self.qemu, &self.image.bin, &self.payload, "");
+        // One tick of the counter is one instruction.
+        machine.extra = vec!["-icount".into(), "shift=0,sleep=off".into()];
+        machine.extra.extend_from_slice(extra);
+        let text = (|| {
+            let mut session =
+                Session::start(&machine, "bench", &project::logs(), &["bl31: cannot boot"])?;
+            session.expect(BANNER)?;
+            session.power_off()?;
+            Ok(session.text())
+        })()
+        .map_err(|failure: harness::Failure| anyhow!("{failure}"))?;
+        let mut counts = payload::bench(&text);
+        counts.push((FLASH.to_owned(), std::fs::metadata(&self.image.bin)?.len()));
+        let missing: Vec<&str> = FIGURES
+            .iter()
+            .map(|figure| figure.key)
+            .filter(|key| count(&counts, key).is_none())
+            .collect();
+        if missing.is_empty() {
+            Ok(counts)
+        } else {
+            Err(anyhow!(
+                "the payload did not measure {}",
+                missing.join(", ")
+            ))
+        }
+    }
+
+    /// Where the instructions of the paths that matter go.
+    fn print_functions(&self) -> Result<()> {
+        let trace = project::logs().join("bench.trace");
+        println!("Following every instruction: half a minute");
+        let counts = self.measure(PES, &functions::options(&trace))?;
+        let measured = functions::read(&trace, &self.image, &self.payload_elf)?;
+        let rounds = count(&counts, ROUNDS).unwrap_or(1).max(1);
+        let reports = counts.iter().filter(|(key, _)| key != ROUNDS);
+        let of = |wanted: &str| {
+            let mut pairs = reports.clone().zip(&measured);
+            let found = pairs.find(|((key, _), _)| key == wanted);
+            found
+                .map(|(_, executed)| executed)
+                .with_context(|| format!("the payload did not measure {wanted}"))
+        };
+        for (key, pes, what) in PATHS {
+            let by = functions::by_function(&self.image.elf, of(key)?, pes, rounds)?;
+            let sum: u64 = by.iter().map(|(_, count)| count).sum();
+            println!("\n{what:<60} {sum:>6}");
+            for (function, count) in by {
+                println!("    {function:<56} {count:>6}");
+            }
+        }
+        Ok(())
     }
 }
+
+/// The payload's name for how often it does what it measures.
+const ROUNDS: &str = "rounds";
+
+/// The paths whose instructions are shown: the measurement, the PEs on which it
+/// looks, and what they do.
+const PATHS: [(&str, Range<usize>, &str); 8] = [
+    ("smccc_version", 0..1, "SMCCC_VERSION"),
+    ("psci_version", 0..1, "PSCI_VERSION"),
+    ("sdei_version", 0..1, "SDEI_VERSION"),
+    ("sdei_status", 0..1, "SDEI_EVENT_STATUS(0)"),
+    ("unknown_fid", 0..1, "unknown function ID"),
+    (
+        "signal_self_completed",
+        0..1,
+        "SIGNAL to self, dispatch, and COMPLETE",
+    ),
+    ("signal_other_call", 0..1, "SIGNAL to another PE"),
+    (
+        "signal_other_call",
+        1..2,
+        "that PE: FIQ, dispatch, and COMPLETE",
+    ),
+];
 
 fn count(counts: &[(String, u64)], key: &str) -> Option<u64> {
     counts

@@ -140,13 +140,23 @@ pub fn build(platform: Platform, log: Option<LogLevel>) -> Result<Image> {
 ///
 /// When cargo fails.
 pub fn build_payload() -> Result<PathBuf> {
+    let (bin, _) = build_payload_with_symbols()?;
+    Ok(bin)
+}
+
+/// As [`build_payload`]; returns its ELF file, too.
+///
+/// # Errors
+///
+/// When cargo fails.
+pub fn build_payload_with_symbols() -> Result<(PathBuf, PathBuf)> {
     let elf = compile("payload", |_| {})?;
     let directory = project::target().join("payload");
     project::make_dir(&directory)?;
     let bin = directory.join("payload.bin");
     let (_, bytes) = flatten(&elf)?;
     write(&bin, &bytes)?;
-    Ok(bin)
+    Ok((bin, elf))
 }
 
 /// The programs of the crate `guest`.

@@ -14,7 +14,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
 /// How often each call is made.
-const ROUNDS: u64 = 1000;
+const ROUNDS: u64 = 100;
 
 /// What a handler of the benchmark leaves.
 #[repr(C)]
@@ -36,13 +36,20 @@ unsafe extern "C" {
     fn bench_calls(function: u64, x1: u64, x2: u64, rounds: u64) -> u64;
     fn bench_event();
     fn bench_started();
+    fn bench_begin();
+    fn bench_end();
 }
 
+// bench_begin, bench_end: around each measurement, for who follows the instructions one by one.
 // bench_calls: the counter's ticks for `rounds` calls. bench_event: the shortest handler that can be; x1 is its
 // `Mark`. bench_started: where CPU_ON starts a PE that says when it did in the word at x0, MMU off, and goes off.
 global_asm!(
     ".section .text.bench, \"ax\"",
-    ".global bench_calls, bench_event, bench_started",
+    ".global bench_calls, bench_event, bench_started, bench_begin, bench_end",
+    "bench_begin:",
+    "ret",
+    "bench_end:",
+    "ret",
     "bench_calls:",
     "stp x29, x30, [sp, #-48]!",
     "stp x19, x20, [sp, #16]",
@@ -89,6 +96,7 @@ global_asm!(
 
 /// Runs the benchmark; `entered` is the counter at the payload's first instruction.
 pub fn run(machine: &'static Machine, entered: u64) {
+    say!("bench rounds {ROUNDS}");
     report("reset_to_bl33", entered, 1);
     let env = Env::new(machine);
     if let Err(why) = calls(env)
@@ -101,11 +109,25 @@ pub fn run(machine: &'static Machine, entered: u64) {
 
 /// Prints `ticks` for `times` times something as instructions for one.
 fn report(key: &str, ticks: u64, times: u64) {
+    end();
     let per_tick = 1_000_000_000 / arch::counter_frequency();
     say!("bench {key} {}", ticks * per_tick / times);
 }
 
+/// A measurement begins.
+fn begin() {
+    // SAFETY: returns at once.
+    unsafe { bench_begin() };
+}
+
+/// It ended.
+fn end() {
+    // SAFETY: returns at once.
+    unsafe { bench_end() };
+}
+
 fn time(function: u64, x1: u64, x2: u64, rounds: u64) -> u64 {
+    begin();
     // SAFETY: The calls made here keep x18 and up; dispatches they cause come back where they were.
     unsafe { bench_calls(function, x1, x2, rounds) }
 }
@@ -141,6 +163,7 @@ fn own_signals(env: &'static Env) -> Outcome {
     let mark = &MARKS[me.index()];
     listen(me)?;
     let mut entered = 0;
+    begin();
     for _ in 0..ROUNDS {
         let before = counter_then_signal(me.mpidr());
         entered += mark.counter.load(Acquire) - before;
@@ -180,7 +203,8 @@ fn others(env: &'static Env) -> Outcome {
     };
     let started = AtomicU64::new(0);
     let mut ticks = 0;
-    for _ in 0..100 {
+    begin();
+    for _ in 0..ROUNDS {
         started.store(0, Release);
         let before = arch::counter();
         let answer = psci::cpu_on(
@@ -197,7 +221,7 @@ fn others(env: &'static Env) -> Outcome {
         equal("CPU_ON", answer, 0)?;
         first.await_off()?;
     }
-    report("cpu_on", ticks, 100);
+    report("cpu_on", ticks, ROUNDS);
 
     env.all_on()?;
     let spin: Job = |pe, _| {
@@ -216,6 +240,7 @@ fn others(env: &'static Env) -> Outcome {
 
     let mark = &MARKS[first.index()];
     let (mut call, mut entered) = (0, 0);
+    begin();
     for round in 1..=ROUNDS {
         let before = counter_then_signal(first.mpidr());
         call += arch::counter() - before;
@@ -232,6 +257,7 @@ fn others(env: &'static Env) -> Outcome {
         MARKS[pe.index()].count.store(0, Release);
     }
     let mut ticks = 0;
+    begin();
     for round in 1..=ROUNDS {
         let before = arch::counter();
         for pe in env.others() {
