@@ -8,7 +8,7 @@ use arm_sysregs::el1::registers::EsrEl1;
 use arm_sysregs::el2::accessors::{read_hcr_el2, write_esr_el2};
 use arm_sysregs::el2::registers::{EsrEl2, HcrEl2};
 use arm_sysregs::el3::accessors::read_esr_el3;
-use platform::{client_el, control, features, take_exception, vbar};
+use platform::{client_el, control, exlock_enabled, features, take_exception, vbar};
 use sdei::{Client, ClientEl, pstate};
 
 use crate::pe::PeData;
@@ -47,9 +47,12 @@ fn inject_undefined() {
         ClientEl::El2 => write_esr_el2(EsrEl2::from_bits_retain(ESR_UNDEFINED)),
     }
     ELR_EL3.set(vbar(el).wrapping_add(vector_offset(el, spsr)));
-    let features = features();
-    let control = control(el, features.gcs);
-    SPSR_EL3.set(pstate::entry(spsr, Client { el, features }, &control));
+    let client = Client {
+        el,
+        features: features(),
+    };
+    let pstate = pstate::entry(spsr, client, control(el), || exlock_enabled(el));
+    SPSR_EL3.set(pstate);
 }
 
 /// The EL that an UNDEFINED instruction is taken to.

@@ -55,7 +55,7 @@ mod on_target {
     use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
     pub use crate::ports::{
-        PsciPort, SdeiPort, client_el, control, features, take_exception, vbar,
+        PsciPort, SdeiPort, client_el, control, exlock_enabled, features, take_exception, vbar,
     };
     use crate::topology::TopologyError;
 

@@ -42,21 +42,26 @@ pub fn features() -> Features {
     }
 }
 
-/// What decides how this PE takes an exception to `el`; `gcs` says whether it has
-/// FEAT_GCS.
+/// What decides how this PE takes an exception to `el`.
 #[inline(always)]
-pub fn control(el: ClientEl, gcs: bool) -> Control {
+pub fn control(el: ClientEl) -> Control {
     match el {
         ClientEl::El1 => Control {
             sctlr: read_sctlr_el1().bits(),
             host: true,
-            exlock_enabled: gcs && read_gcscr_el1().contains(GcscrEl1::EXLOCKEN),
         },
         ClientEl::El2 => Control {
             sctlr: read_sctlr_el2().bits(),
             host: read_hcr_el2().contains(HcrEl2::E2H | HcrEl2::TGE),
-            exlock_enabled: gcs && read_gcscr_el2().contains(GcscrEl2::EXLOCKEN),
         },
+    }
+}
+
+/// Whether exceptions to `el` lock the exception return; of a PE with FEAT_GCS.
+pub fn exlock_enabled(el: ClientEl) -> bool {
+    match el {
+        ClientEl::El1 => read_gcscr_el1().contains(GcscrEl1::EXLOCKEN),
+        ClientEl::El2 => read_gcscr_el2().contains(GcscrEl2::EXLOCKEN),
     }
 }
 
@@ -128,8 +133,12 @@ impl<B: Platform> sdei::Port for SdeiPort<B> {
     }
 
     #[inline(always)]
-    fn control(&self, el: ClientEl, gcs: bool) -> Control {
-        control(el, gcs)
+    fn control(&self, el: ClientEl) -> Control {
+        control(el)
+    }
+
+    fn exlock_enabled(&self, el: ClientEl) -> bool {
+        exlock_enabled(el)
     }
 
     fn vbar(&self, el: ClientEl) -> u64 {

@@ -120,13 +120,15 @@ impl Port for Hardware {
             features: Features::default(),
         }
     }
-    fn control(&self, _el: ClientEl, _gcs: bool) -> Control {
-        // SCTLR_EL2; HCR_EL2.E2H and TGE; GCSCR_EL2.EXLOCKEN.
+    fn control(&self, _el: ClientEl) -> Control {
+        // SCTLR_EL2; HCR_EL2.E2H and TGE.
         Control {
             sctlr: 0,
             host: false,
-            exlock_enabled: false,
         }
+    }
+    fn exlock_enabled(&self, _el: ClientEl) -> bool {
+        false // GCSCR_EL2.EXLOCKEN
     }
     fn vbar(&self, _el: ClientEl) -> u64 {
         0 // VBAR_EL2

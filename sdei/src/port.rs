@@ -46,9 +46,12 @@ pub trait Port {
     /// the features that matter. Asked when the PE comes on.
     fn client(&self) -> Client;
 
-    /// What of this PE's state decides how a handler is entered at the client EL, `el`. `gcs` is
-    /// [`Features::gcs`](crate::Features::gcs): whether there is a `GCSCR_ELc` to be read.
-    fn control(&self, el: ClientEl, gcs: bool) -> Control;
+    /// What of this PE's state decides how a handler is entered at the client EL, `el`.
+    fn control(&self, el: ClientEl) -> Control;
+
+    /// This PE's `GCSCR_ELc.EXLOCKEN`, of the client EL, `el`. Asked only with FEAT_GCS
+    /// ([`Features::gcs`](crate::Features::gcs)): without it there is no such register.
+    fn exlock_enabled(&self, el: ClientEl) -> bool;
 
     /// This PE's `VBAR_ELc`, the vector base of the client EL, `el`.
     fn vbar(&self, el: ClientEl) -> u64;

@@ -42,8 +42,6 @@ pub struct Control {
     /// Whether ELc's translation regime has PAN: always for EL1; for EL2 where `HCR_EL2.E2H` and
     /// `HCR_EL2.TGE` are both 1.
     pub host: bool,
-    /// `GCSCR_ELc.EXLOCKEN`; false without FEAT_GCS.
-    pub exlock_enabled: bool,
 }
 
 const NZCV: u64 = 0xf << 28;
@@ -86,6 +84,8 @@ pub(crate) struct Rules {
     set: u64,
     /// What it may have set, as [`Control`] says.
     may_set: u64,
+    /// Whether the PE has FEAT_GCS.
+    has_gcs: bool,
 }
 
 impl Rules {
@@ -94,6 +94,7 @@ impl Rules {
         mode: u64::MAX,
         set: 0,
         may_set: 0,
+        has_gcs: false,
     };
 
     #[inline]
@@ -111,8 +112,8 @@ impl Rules {
             set: DAIF | mode | SP_ELX | if mte2 { TCO } else { 0 },
             may_set: (if pan { PAN } else { 0 })
                 | (if ssbs { SSBS } else { 0 })
-                | (if nmi { ALLINT } else { 0 })
-                | (if gcs { EXLOCK } else { 0 }),
+                | (if nmi { ALLINT } else { 0 }),
+            has_gcs: gcs,
         }
     }
 
@@ -132,30 +133,28 @@ impl Rules {
         }
     }
 
-    /// Whether the PE has FEAT_GCS.
+    /// The PSTATE of a handler; `exlock_enabled` is asked only with FEAT_GCS.
     #[inline]
-    pub(crate) const fn has_gcs(&self) -> bool {
-        self.may_set & EXLOCK != 0
-    }
-
-    #[inline]
-    pub(crate) const fn entry(&self, interrupted: u64, control: &Control) -> u64 {
-        let Control {
-            sctlr,
-            host,
-            exlock_enabled,
-        } = *control;
+    pub(crate) fn entry(
+        &self,
+        interrupted: u64,
+        control: Control,
+        exlock_enabled: impl FnOnce() -> bool,
+    ) -> u64 {
+        let Control { sctlr, host } = control;
         let mut set = moved(!sctlr, SCTLR_SPAN, PAN)
             | moved(sctlr, SCTLR_DSSBS, SSBS)
             | moved(!sctlr, SCTLR_SPINTMASK, ALLINT);
         if !host {
             set &= !PAN;
         }
+        let pstate = (interrupted & (NZCV | DIT | PAN)) | self.set | (set & self.may_set);
         // Only an exception that stays at its EL locks the exception return.
-        if exlock_enabled && self.is_client(interrupted) {
-            set |= EXLOCK;
+        if self.has_gcs && self.is_client(interrupted) && exlock_enabled() {
+            pstate | EXLOCK
+        } else {
+            pstate
         }
-        (interrupted & (NZCV | DIT | PAN)) | self.set | (set & self.may_set)
     }
 }
 
@@ -169,8 +168,14 @@ const fn moved(register: u64, from: u64, to: u64) -> u64 {
 /// format of an SPSR.
 ///
 /// NZCV and DIT are kept; PAN is kept or set; SS, IL, BTYPE, UAO and everything that only
-/// AArch32 has is clear; D, A, I and F are set.
+/// AArch32 has is clear; D, A, I and F are set. `exlock_enabled` is `GCSCR_ELc.EXLOCKEN`, asked
+/// only with FEAT_GCS.
 #[must_use]
-pub const fn entry(interrupted: u64, client: Client, control: &Control) -> u64 {
-    Rules::new(client).entry(interrupted, control)
+pub fn entry(
+    interrupted: u64,
+    client: Client,
+    control: Control,
+    exlock_enabled: impl FnOnce() -> bool,
+) -> u64 {
+    Rules::new(client).entry(interrupted, control, exlock_enabled)
 }

@@ -134,12 +134,14 @@ impl Port for &Board {
             features: Features::default(),
         }
     }
-    fn control(&self, _: ClientEl, _: bool) -> Control {
+    fn control(&self, _: ClientEl) -> Control {
         Control {
             sctlr: 0,
             host: true,
-            exlock_enabled: false,
         }
+    }
+    fn exlock_enabled(&self, _: ClientEl) -> bool {
+        false
     }
     fn vbar(&self, _: ClientEl) -> u64 {
         u64::MAX

@@ -157,8 +157,16 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         x[1] = entry.argument;
         x[2] = context.pc;
         x[3] = context.pstate;
-        let control = self.port.control(rules.el(), rules.has_gcs());
-        frame.set_return(address, rules.entry(context.pstate, &control));
+        frame.set_return(address, self.pstate(rules, context.pstate));
+    }
+
+    /// The PSTATE of a handler that interrupts what has the PSTATE `interrupted`.
+    #[inline(always)]
+    fn pstate(&self, rules: &Rules, interrupted: u64) -> u64 {
+        let el = rules.el();
+        rules.entry(interrupted, self.port.control(el), || {
+            self.port.exlock_enabled(el)
+        })
     }
 
     /// `SDEI_EVENT_COMPLETE`.
@@ -193,10 +201,9 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         }
         let event = context.event.take();
         context.restore_registers(frame);
-        let control = self.port.control(rules.el(), rules.has_gcs());
         self.port
             .take_exception(rules.el(), context.pc, context.pstate);
-        frame.set_return(address, rules.entry(context.pstate, &control));
+        frame.set_return(address, self.pstate(&rules, context.pstate));
         self.finish(pe, here, frame, event);
     }
 

@@ -13,9 +13,10 @@ fn entry(el: ClientEl, interrupted: u64) -> u64 {
     let control = Control {
         sctlr: 0,
         host: true,
-        exlock_enabled: false,
     };
-    pstate::entry(interrupted, client, &control)
+    pstate::entry(interrupted, client, control, || {
+        unreachable!("there is no FEAT_GCS")
+    })
 }
 
 const ALL: Features = Features {
@@ -53,12 +54,8 @@ fn pstate_bit_by_bit() {
             el: ClientEl::El1,
             features,
         };
-        let control = Control {
-            sctlr,
-            host,
-            exlock_enabled,
-        };
-        pstate::entry(interrupted, client, &control)
+        let control = Control { sctlr, host };
+        pstate::entry(interrupted, client, control, || exlock_enabled)
     };
     let none = Features::default();
     let rows = [

@@ -201,7 +201,6 @@ impl Machine {
             control: Control {
                 sctlr: 1 << 23,
                 host: true,
-                exlock_enabled: false,
             },
             vbar: 0xffff_8000_0801_0000,
             sgi: vec![false; pes],
