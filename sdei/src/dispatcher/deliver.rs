@@ -53,16 +53,35 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// A function of its own, with nothing on the stack as long as event 0 is all there is.
     #[inline(never)]
     pub(super) fn dispatch(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
-        if pe.masked || pe.critical.event.is_some() {
+        if pe.critical.event.is_some() {
             return;
         }
-        // Acquire, with the release in `set_waiting`: a bit seen means that its event is seen
-        // pending, too, and what is set later brings an SGI.
-        if pe.pending | self.waiting.load(Ordering::Acquire) != 0 {
+        if pe.normal.event.is_none() {
+            self.dispatch_idle(frame, pe, here);
+        } else if !pe.masked && self.is_more_waiting(pe) {
             self.dispatch_by_priority(frame, pe, here);
-        } else if pe.normal.event.is_none() {
+        }
+    }
+
+    /// [`Dispatcher::dispatch`] on a PE that runs no handler.
+    #[inline(never)]
+    fn dispatch_idle(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+        if pe.masked {
+            return;
+        }
+        if self.is_more_waiting(pe) {
+            self.dispatch_by_priority(frame, pe, here);
+        } else {
             self.dispatch_event0(pe, here, frame);
         }
+    }
+
+    /// Whether more than event 0 may be pending for this PE.
+    #[inline(always)]
+    fn is_more_waiting(&self, pe: &Pe<PRIVATE>) -> bool {
+        // Acquire, with the release in `set_waiting`: a bit seen means that its event is seen
+        // pending, too, and what is set later brings an SGI.
+        pe.pending | self.waiting.load(Ordering::Acquire) != 0
     }
 
     /// Dispatches on a PE that is unmasked and runs no Critical handler, where more than event 0
@@ -172,6 +191,20 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// `SDEI_EVENT_COMPLETE`.
     #[inline(never)]
     pub(super) fn complete(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+        if pe.critical.event.is_none() && pe.normal.event == Some(Slot::Private(0)) {
+            pe.normal.event = None;
+            pe.normal.restore_registers(frame);
+            frame.set_return(pe.normal.pc, pe.normal.pstate);
+            pe.events[0].handler = pe.events[0].handler.complete();
+            self.dispatch_idle(frame, pe, here);
+        } else {
+            self.complete_other(frame, pe, here);
+        }
+    }
+
+    /// `SDEI_EVENT_COMPLETE` where it is not event 0's handler that completes.
+    #[cold]
+    fn complete_other(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
         let Some(context) = pe.innermost() else {
             frame.x_mut()[0] = Error::Denied.code();
             return;
