@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod demo;
 mod fetch;
+mod floor;
 mod functions;
 mod fvp;
 mod image;
