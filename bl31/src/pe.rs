@@ -79,7 +79,7 @@ pub struct PeData {
     /// This PE's index.
     pub index: usize,
     /// Its part of the SDEI dispatcher.
-    pub sdei: sdei::Pe<{ board::PRIVATE_EVENTS }>,
+    pub sdei: sdei::Pe<'static, { board::PRIVATE_EVENTS }>,
     /// What its Secure timer is armed for.
     pub alarm: Option<Alarm>,
 }

@@ -39,7 +39,7 @@ static SDEI: Dispatcher<Hardware, 5, 3> = Dispatcher::new(EVENTS, &SHARED, Hardw
 /// What a PE finds by `TPIDR_EL3`. The vector saves the interrupted registers at its start.
 struct PeData {
     frame: Saved,
-    sdei: Pe<5>,
+    sdei: Pe<'static, 5>,
 }
 
 struct Saved {

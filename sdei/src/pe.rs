@@ -29,12 +29,31 @@ impl Private {
     };
 }
 
+/// The [`SharedPe`] with a PE's index, so that it is not looked for in each call. Its contents
+/// are no part of the [`Pe`]: the index alone says which one it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Here<'a>(pub(crate) Option<&'a SharedPe>);
+
+impl PartialEq for Here<'_> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Here<'_> {}
+
+impl core::hash::Hash for Here<'_> {
+    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
+}
+
 /// What only the PE itself reads and writes. The integrator keeps one per PE and hands it to
 /// each entry point of the dispatcher; it does nothing before [`crate::Dispatcher::pe_on`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pe<const PRIVATE: usize> {
+pub struct Pe<'a, const PRIVATE: usize> {
     /// This PE's dense index; no PE's while the PE is off.
     pub(crate) index: usize,
+    /// What others see of it; nothing while the PE is off.
+    pub(crate) here: Here<'a>,
     /// Who may call, and how a handler is entered.
     pub(crate) rules: Rules,
     pub(crate) masked: bool,
@@ -46,12 +65,13 @@ pub struct Pe<const PRIVATE: usize> {
     pub(crate) critical: Context,
 }
 
-impl<const PRIVATE: usize> Pe<PRIVATE> {
+impl<const PRIVATE: usize> Pe<'_, PRIVATE> {
     /// A PE that is off.
     #[must_use]
     pub const fn new() -> Self {
         Self {
             index: usize::MAX,
+            here: Here(None),
             rules: Rules::OFF,
             masked: true,
             pending: 0,
@@ -93,7 +113,7 @@ impl<const PRIVATE: usize> Pe<PRIVATE> {
     }
 }
 
-impl<const PRIVATE: usize> Default for Pe<PRIVATE> {
+impl<const PRIVATE: usize> Default for Pe<'_, PRIVATE> {
     fn default() -> Self {
         Self::new()
     }

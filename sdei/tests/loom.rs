@@ -114,7 +114,7 @@ type Sdei = Dispatcher<'static, Board, 1, 1>;
 struct Cpu {
     sdei: &'static Sdei,
     index: usize,
-    pe: Pe<1>,
+    pe: Pe<'static, 1>,
     frame: Saved,
 }
 

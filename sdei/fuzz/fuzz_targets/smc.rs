@@ -226,7 +226,7 @@ const EL1H: u64 = 0b0101;
 const START: u64 = 0x8001;
 
 /// A call; where it entered no handler and resumed nothing, its answer is one of the interface's.
-fn smc(sdei: &Dispatcher<&Board, 6, 5>, pe: &mut Pe<6>, frame: &mut Saved) {
+fn smc(sdei: &Dispatcher<&Board, 6, 5>, pe: &mut Pe<'_, 6>, frame: &mut Saved) {
     let function = frame.x[0] as u32;
     let before = frame.clone();
     sdei.call(pe, frame);
@@ -265,7 +265,7 @@ fuzz_target!(|steps: Vec<(u8, Step)>| {
     board.irq(40, |irq| irq.group0 = true);
     let shared: [SharedPe; PES] = std::array::from_fn(|_| SharedPe::new());
     let sdei = Dispatcher::new(EVENTS, &shared, &board);
-    let mut pes: [Pe<6>; PES] = std::array::from_fn(|_| Pe::new());
+    let mut pes: [Pe<'_, 6>; PES] = std::array::from_fn(|_| Pe::new());
     let start = Saved {
         x: [0; REGISTERS],
         pc: START,

@@ -21,7 +21,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     #[inline(always)]
     pub(super) fn signal(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
         frame: &mut impl Frame,
         affinity: u64,
@@ -52,7 +52,12 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     ///
     /// A function of its own, with nothing on the stack as long as event 0 is all there is.
     #[inline(never)]
-    pub(super) fn dispatch(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+    pub(super) fn dispatch(
+        &self,
+        frame: &mut impl Frame,
+        pe: &mut Pe<'_, PRIVATE>,
+        here: &SharedPe,
+    ) {
         if pe.critical.event.is_some() {
             return;
         }
@@ -65,7 +70,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// [`Dispatcher::dispatch`] on a PE that runs no handler.
     #[inline(never)]
-    fn dispatch_idle(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+    fn dispatch_idle(&self, frame: &mut impl Frame, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
         if pe.masked {
             return;
         }
@@ -78,7 +83,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// Whether more than event 0 may be pending for this PE.
     #[inline(always)]
-    fn is_more_waiting(&self, pe: &Pe<PRIVATE>) -> bool {
+    fn is_more_waiting(&self, pe: &Pe<'_, PRIVATE>) -> bool {
         // Acquire, with the release in `set_waiting`: a bit seen means that its event is seen
         // pending, too, and what is set later brings an SGI.
         pe.pending | self.waiting.load(Ordering::Acquire) != 0
@@ -87,7 +92,12 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// Dispatches on a PE that is unmasked and runs no Critical handler, where more than event 0
     /// may be pending.
     #[cold]
-    fn dispatch_by_priority(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+    fn dispatch_by_priority(
+        &self,
+        frame: &mut impl Frame,
+        pe: &mut Pe<'_, PRIVATE>,
+        here: &SharedPe,
+    ) {
         if self.dispatch_other(pe, frame, Priority::Critical) || pe.normal.event.is_some() {
             return;
         }
@@ -101,7 +111,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     #[inline(always)]
     fn dispatch_event0(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
         frame: &mut impl Frame,
     ) -> bool {
@@ -138,7 +148,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     #[cold]
     fn dispatch_other(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         frame: &mut impl Frame,
         priority: Priority,
     ) -> bool {
@@ -190,7 +200,12 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// `SDEI_EVENT_COMPLETE`.
     #[inline(never)]
-    pub(super) fn complete(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+    pub(super) fn complete(
+        &self,
+        frame: &mut impl Frame,
+        pe: &mut Pe<'_, PRIVATE>,
+        here: &SharedPe,
+    ) {
         if pe.critical.event.is_none() && pe.normal.event == Some(Slot::Private(0)) {
             pe.normal.event = None;
             pe.normal.restore_registers(frame);
@@ -204,7 +219,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// `SDEI_EVENT_COMPLETE` where it is not event 0's handler that completes.
     #[cold]
-    fn complete_other(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+    fn complete_other(&self, frame: &mut impl Frame, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
         let Some(context) = pe.innermost() else {
             frame.x_mut()[0] = Error::Denied.code();
             return;
@@ -218,7 +233,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// `SDEI_EVENT_COMPLETE_AND_RESUME`.
     pub(super) fn complete_and_resume(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
         frame: &mut impl Frame,
         address: u64,
@@ -244,7 +259,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     #[inline]
     fn finish(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
         frame: &mut impl Frame,
         event: Option<Slot>,
@@ -262,7 +277,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     #[cold]
     fn finish_other(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
         frame: &mut impl Frame,
         slot: Slot,
@@ -282,7 +297,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// Abandons the running handlers of this PE: they end as if they had completed, but nothing
     /// is resumed.
-    pub(super) fn abandon(&self, pe: &mut Pe<PRIVATE>) {
+    pub(super) fn abandon(&self, pe: &mut Pe<'_, PRIVATE>) {
         for priority in [Priority::Critical, Priority::Normal] {
             match pe.context(priority).event.take() {
                 Some(Slot::Private(0)) => {

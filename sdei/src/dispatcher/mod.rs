@@ -16,6 +16,7 @@ use crate::{
     Error, Frame, Pe, Port, SharedPe,
     call::{self, Call, number},
     event::{Events, Slot},
+    pe::Here,
     shared::{Bindings, Shared},
     sync::{AtomicU32, Mutex, maybe_const_fn},
 };
@@ -110,7 +111,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// The call must come from the Non-secure client EL; from another EL it answers
     /// [`Error::NotSupported`] and changes nothing, and so does a number that is no call.
     #[inline]
-    pub fn call(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
+    pub fn call(&self, pe: &mut Pe<'_, PRIVATE>, frame: &mut impl Frame) {
         let (function, args) = registers(frame);
         if !pe.rules.is_client(frame.pstate()) {
             frame.x_mut()[0] = call::not_supported(function);
@@ -130,7 +131,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             }
             _ => {}
         }
-        let Some(here) = self.pes.get(pe.index) else {
+        let Here(Some(here)) = pe.here else {
             frame.x_mut()[0] = call::not_supported(function);
             return;
         };
@@ -155,7 +156,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// The frame comes first here and in what else `call` ends with, since that is what the
     /// firmware has in its first argument register: nothing has to be moved.
     #[inline(never)]
-    fn call_other(&self, frame: &mut impl Frame, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+    fn call_other(&self, frame: &mut impl Frame, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
         let (function, args) = registers(frame);
         let Ok(call) = Call::decode(function, &args) else {
             frame.x_mut()[0] = call::not_supported(function);
@@ -213,8 +214,8 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// The SGI of [`Port::notify`] was acknowledged and ended on this PE: dispatches what is
     /// pending and eligible. Harmless when nothing is.
     #[inline]
-    pub fn signalled(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame) {
-        if let Some(here) = self.pes.get(pe.index) {
+    pub fn signalled(&self, pe: &mut Pe<'_, PRIVATE>, frame: &mut impl Frame) {
+        if let Here(Some(here)) = pe.here {
             self.dispatch(frame, pe, here);
         }
     }
@@ -222,8 +223,8 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// An interrupt was acknowledged on this PE and its priority dropped. Answers whether it is
     /// an event's; if not, it has not been deactivated and is the integrator's to deal with.
     #[must_use]
-    pub fn interrupt(&self, pe: &mut Pe<PRIVATE>, frame: &mut impl Frame, intid: u32) -> bool {
-        let Some(here) = self.pes.get(pe.index) else {
+    pub fn interrupt(&self, pe: &mut Pe<'_, PRIVATE>, frame: &mut impl Frame, intid: u32) -> bool {
+        let Here(Some(here)) = pe.here else {
             return false;
         };
         if self.interrupt_private(pe, intid) {
@@ -248,11 +249,11 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// [`Error::Denied`]: the event has no handler, and nothing was kept.
     pub fn raise(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         frame: &mut impl Frame,
         event: i32,
     ) -> Result<(), Error> {
-        let here = self.pes.get(pe.index).ok_or(Error::Denied)?;
+        let here = pe.here.0.ok_or(Error::Denied)?;
         match self.slot(event)? {
             Slot::Private(i) => {
                 self.raise_private(pe, i)?;
@@ -274,7 +275,13 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     }
 
     /// `SDEI_EVENT_ENABLE`.
-    fn enable(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe, frame: &mut impl Frame, event: i32) {
+    fn enable(
+        &self,
+        pe: &mut Pe<'_, PRIVATE>,
+        here: &SharedPe,
+        frame: &mut impl Frame,
+        event: i32,
+    ) {
         let enabled = self.slot(event).and_then(|slot| {
             match slot {
                 Slot::Private(i) => self.enable_private(pe, i)?,

@@ -3,23 +3,25 @@
 use super::Dispatcher;
 use crate::{
     Error, Pe, Port,
+    pe::Here,
     pstate::Rules,
     sync::{Ordering, fence},
 };
 
-impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, PRIVATE, SHARED> {
     /// This PE, number `index`, was turned on (or is the one that booted): nothing is registered
     /// or pending here, and it is masked. To be called before it enters the Normal world.
     ///
     /// A PE without a number in the dispatcher (`index` beyond the slice given to
     /// [`Dispatcher::new`]) gets [`Error::NotSupported`] from each call.
-    pub fn pe_on(&self, pe: &mut Pe<PRIVATE>, index: usize) {
+    pub fn pe_on(&self, pe: &mut Pe<'a, PRIVATE>, index: usize) {
         // A PE that was reset without going off first has things to leave.
         self.pe_off(pe);
         let Some(here) = self.pes.get(index) else {
             return;
         };
         pe.index = index;
+        pe.here = Here(Some(here));
         pe.rules = Rules::new(self.port.client());
         here.set_on(true);
         // See `pass_on`.
@@ -30,8 +32,8 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// unregisters its private events, gives their interrupts back, drops what is pending for
     /// them and sends the interrupts of RM_ANY events to another PE. Shared events of RM_PE stay
     /// as they are and wait for the PE, or for another routing.
-    pub fn pe_off(&self, pe: &mut Pe<PRIVATE>) {
-        let Some(here) = self.pes.get(pe.index) else {
+    pub fn pe_off(&self, pe: &mut Pe<'_, PRIVATE>) {
+        let Here(Some(here)) = pe.here else {
             return;
         };
         here.set_on(false);
@@ -40,6 +42,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         self.unregister_all_private(pe, here);
         self.leave_routes(pe.index);
         pe.index = usize::MAX;
+        pe.here = Here(None);
         pe.rules = Rules::OFF;
     }
 
@@ -50,7 +53,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// # Errors
     ///
     /// [`Error::Denied`] from inside a handler.
-    pub fn pe_suspend(&self, pe: &Pe<PRIVATE>) -> Result<(), Error> {
+    pub fn pe_suspend(&self, pe: &Pe<'_, PRIVATE>) -> Result<(), Error> {
         if pe.is_in_handler() {
             Err(Error::Denied)
         } else {
@@ -59,7 +62,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// This PE woke from a power-down: it is masked.
-    pub fn pe_resume(&self, pe: &mut Pe<PRIVATE>) {
+    pub fn pe_resume(&self, pe: &mut Pe<'_, PRIVATE>) {
         pe.masked = true;
     }
 }

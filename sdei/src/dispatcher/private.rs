@@ -14,7 +14,7 @@ use crate::{
 impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
     pub(super) fn register_private(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
         i: usize,
         registration: Registration,
@@ -66,7 +66,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         Ok(intid)
     }
 
-    pub(super) fn enable_private(&self, pe: &mut Pe<PRIVATE>, i: usize) -> Result<(), Error> {
+    pub(super) fn enable_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Result<(), Error> {
         let event = &mut pe.events[i];
         event.handler = event.handler.enable()?;
         if event.intid != 0 {
@@ -75,7 +75,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         Ok(())
     }
 
-    pub(super) fn disable_private(&self, pe: &mut Pe<PRIVATE>, i: usize) -> Result<u64, Error> {
+    pub(super) fn disable_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Result<u64, Error> {
         let event = &mut pe.events[i];
         event.handler = event.handler.disable()?;
         if event.intid != 0 {
@@ -86,7 +86,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     pub(super) fn unregister_private(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
         i: usize,
     ) -> Result<u64, Error> {
@@ -112,7 +112,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// The handler of a private event other than event 0 ends.
-    pub(super) fn end_private(&self, pe: &mut Pe<PRIVATE>, i: usize) {
+    pub(super) fn end_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) {
         let event = &mut pe.events[i];
         event.handler = event.handler.complete();
         if event.intid != 0 {
@@ -124,7 +124,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// Drops what is left of a private event that has just been unregistered and is not running.
-    fn forget_private(&self, pe: &mut Pe<PRIVATE>, i: usize) {
+    fn forget_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) {
         let intid = pe.events[i].intid;
         if intid != 0 {
             self.port.disable(intid);
@@ -145,7 +145,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// `SDEI_PRIVATE_RESET`.
     pub(super) fn private_reset(
         &self,
-        pe: &mut Pe<PRIVATE>,
+        pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
     ) -> Result<u64, Error> {
         if pe.events.iter().any(|event| event.handler.is_running()) {
@@ -156,7 +156,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// Unregisters every private event of this PE; none may be running.
-    pub(super) fn unregister_all_private(&self, pe: &mut Pe<PRIVATE>, here: &SharedPe) {
+    pub(super) fn unregister_all_private(&self, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
         here.unregister_event0();
         for i in 0..PRIVATE {
             if pe.events[i].handler.is_registered() {
@@ -166,7 +166,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// An interrupt was acknowledged here: whether it is a private event's, which is now pending.
-    pub(super) fn interrupt_private(&self, pe: &mut Pe<PRIVATE>, intid: u32) -> bool {
+    pub(super) fn interrupt_private(&self, pe: &mut Pe<'_, PRIVATE>, intid: u32) -> bool {
         let of_event = |event: &Private| event.intid == intid && intid != 0;
         let Some(i) = pe.events.iter().position(of_event) else {
             return false;
@@ -176,7 +176,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// EL3 raises a private event here.
-    pub(super) fn raise_private(&self, pe: &mut Pe<PRIVATE>, i: usize) -> Result<(), Error> {
+    pub(super) fn raise_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Result<(), Error> {
         if self.events.private[i].source != Source::Explicit {
             return Err(Error::InvalidParameters);
         }
@@ -188,7 +188,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// Takes a private event for dispatch on this PE, if it is pending and its handler is ready.
-    pub(super) fn take_private(&self, pe: &mut Pe<PRIVATE>, i: usize) -> Option<Entry> {
+    pub(super) fn take_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Option<Entry> {
         let event = pe.events.get_mut(i)?;
         let running = event.handler.dispatch()?;
         pe.pending &= !(1 << i);

@@ -10,7 +10,7 @@ use crate::{
 
 /// `SDEI_EVENT_CONTEXT`.
 pub(super) fn context<const PRIVATE: usize>(
-    pe: &mut Pe<PRIVATE>,
+    pe: &mut Pe<'_, PRIVATE>,
     index: u64,
 ) -> Result<u64, Error> {
     let index = usize::try_from(index).map_err(|_| Error::InvalidParameters)?;
@@ -28,7 +28,7 @@ pub(super) fn context<const PRIVATE: usize>(
 impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
     /// `SDEI_EVENT_STATUS`.
     #[inline]
-    pub(super) fn status(&self, pe: &Pe<PRIVATE>, event: i32) -> Result<u64, Error> {
+    pub(super) fn status(&self, pe: &Pe<'_, PRIVATE>, event: i32) -> Result<u64, Error> {
         Ok(match self.slot(event)? {
             Slot::Private(i) => pe.events[i].handler.status(),
             Slot::Shared(i) => self.shared(i).handler.status(),

@@ -36,7 +36,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     pub(super) fn register_shared(
         &self,
-        pe: &Pe<PRIVATE>,
+        pe: &Pe<'_, PRIVATE>,
         i: usize,
         registration: Registration,
     ) -> Result<u64, Error> {
@@ -127,7 +127,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// `SDEI_EVENT_ROUTING_SET`.
     pub(super) fn routing_set(
         &self,
-        pe: &Pe<PRIVATE>,
+        pe: &Pe<'_, PRIVATE>,
         event: i32,
         mode: u64,
         affinity: u64,

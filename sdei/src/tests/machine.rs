@@ -129,7 +129,7 @@ impl Frame for Registers {
 /// Everything there is to know about a machine, to compare and to go back to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    pub pes: Vec<Pe<PRIVATE>>,
+    pub pes: Vec<Pe<'static, PRIVATE>>,
     pub frames: Vec<Registers>,
     pub shared: Snapshot<PRIVATE, SHARED>,
     pub hardware: Hardware,
@@ -138,7 +138,7 @@ pub struct State {
 /// The machine.
 pub struct Machine {
     pub dispatcher: Dispatcher<'static, Fake, PRIVATE, SHARED>,
-    pub pes: Vec<Pe<PRIVATE>>,
+    pub pes: Vec<Pe<'static, PRIVATE>>,
     pub frames: Vec<Registers>,
 }
 
@@ -263,7 +263,7 @@ impl Machine {
         pe: usize,
     ) -> (
         &Dispatcher<'static, Fake, PRIVATE, SHARED>,
-        &mut Pe<PRIVATE>,
+        &mut Pe<'static, PRIVATE>,
         &mut Registers,
     ) {
         self.dispatcher.port().pe.set(pe);

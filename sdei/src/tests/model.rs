@@ -115,7 +115,7 @@ fn event_state(state: &State, pe: usize, event: i32) -> (Handler, bool) {
 
 /// Whether the event should have been dispatched on this PE.
 fn is_due(state: &State, pe: usize, event: i32) -> bool {
-    let own: &Pe<PRIVATE> = &state.pes[pe];
+    let own: &Pe<'_, PRIVATE> = &state.pes[pe];
     let (handler, pending) = event_state(state, pe, event);
     let is_critical = EVENTS.get(slot(event)).unwrap().priority == Priority::Critical;
     let is_target = match slot(event) {
