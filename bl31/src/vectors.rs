@@ -43,6 +43,10 @@ global_asm!(
     ldp     x16, x17, [sp, #{x} + 128]
     ldp     x18, x30, [sp, #{x18}]
     eret
+    // What follows an exception return must not be speculated into, with the
+    // registers that the Normal world gave. Never executed.
+    dsb     nsh
+    isb
     .endm
 
     // An exception of EL3's own: scratch goes to registers of the Normal
@@ -103,6 +107,8 @@ vectors:
     restore
     own     15
     .balign 0x80
+    .global vectors_end
+vectors_end:
 
     .section .text.exceptions, "ax"
 other_synchronous:
@@ -113,9 +119,6 @@ other_synchronous:
     .global exit
 exit:
     restore
-    // What follows an exception return must not be speculated into.
-    dsb     nsh
-    isb
 
 own_exception:
     msr     sp_el0, x1
