@@ -18,7 +18,7 @@ use arm_sysregs::el3::registers::SctlrEl3;
 use platform::topology::AFFINITY_MASK;
 use platform::{Platform, board::Board};
 
-use crate::mmu::{MMU_REGISTERS, MmuRegisters};
+use crate::mmu::{MMU_REGISTERS, MmuRegisters, SYNCHRONIZED};
 use crate::pe::{BOOT_STACK, BOOT_STACK_SIZE, SLOTS, Slot, Stack};
 use crate::workarounds::{ARM, CORTEX_A57, CORTEX_A72, NO_LOAD_PASSES_STORE};
 
@@ -55,7 +55,7 @@ static NOT_EL3: [u8; NOT_EL3_TEXT.len() + Board::NEEDS_EL3.len() + 3] = {
 const NOT_EL3_TEXT: &str = "bl31: cannot boot: not started at EL3";
 
 /// SCTLR_EL3 until the MMU is on: little-endian, no translation, no data cache.
-const SCTLR_RESET: u64 = SctlrEl3::RES1.union(SctlrEl3::I).bits();
+const SCTLR_RESET: u64 = SctlrEl3::RES1.union(SYNCHRONIZED).union(SctlrEl3::I).bits();
 
 global_asm!(
     r#"
@@ -68,6 +68,7 @@ reset:
     b.ne    not_el3
     ldr     x0, ={sctlr_reset}
     msr     sctlr_el3, x0
+    // What follows is loaded little-endian.
     isb
     // No load passes an older store (CVE-2018-3639) on a Cortex-A57 or A72:
     // they let that be changed only before the MMU is on.
@@ -92,6 +93,28 @@ reset:
     ldr     x1, ={boot_affinity}
     cmp     x0, x1
     b.ne    hold
+
+    // What caches hold from before of all that is written below must neither be
+    // written back over it nor be found once they are on. With the data cache
+    // off nothing is added to them until then.
+    mrs     x3, ctr_el0
+    ubfx    x3, x3, #16, #4
+    mov     x5, #4
+    lsl     x3, x5, x3
+    ldr     x1, =__text_start
+    ldr     x2, =__boot_stack_end
+1:  dc      ivac, x1
+    add     x1, x1, x3
+    cmp     x1, x2
+    b.lo    1b
+    ldr     x1, =__bss_start
+    ldr     x2, =__bss_end
+1:  dc      ivac, x1
+    add     x1, x1, x3
+    cmp     x1, x2
+    b.lo    1b
+    // Done before the first store.
+    dsb     sy
 
     // x0: where the image is; x1 to x2: where it runs; x4: the end of .bss.
     adr     x0, reset
@@ -119,24 +142,9 @@ reset:
     cmp     x3, x4
     b.lo    3b
 
-    // With the data cache off, all of this went to memory. Lines of it that the
-    // caches hold from before must not be found when they are on, and the
-    // instruction cache must not have what was at this address before.
-    dsb     sy
-    mrs     x3, ctr_el0
-    ubfx    x3, x3, #16, #4
-    mov     x5, #4
-    lsl     x3, x5, x3
-    ldr     x2, =__boot_stack_end
-4:  dc      ivac, x1
-    add     x1, x1, x3
-    cmp     x1, x2
-    b.lo    4b
-    ldr     x1, =__bss_start
-4:  dc      ivac, x1
-    add     x1, x1, x3
-    cmp     x1, x4
-    b.lo    4b
+    // With the data cache off, all of this goes to memory: it is there before
+    // an instruction of it is fetched, and the instruction cache must not have
+    // what was at its address before.
     dsb     sy
     ic      iallu
     dsb     sy
@@ -151,7 +159,8 @@ hold:
     tbnz    w1, #0, 6f
     wfe
     b       5b
-    // The image may be looked at only after the gate was.
+    // The image may be looked at only after the gate was, and the instruction
+    // cache of this PE must not have what was at its address before.
 6:  dsb     sy
     ic      iallu
     dsb     sy
@@ -180,6 +189,7 @@ not_el3:
 primary:
     ldr     x0, =vectors
     msr     vbar_el3, x0
+    // From here on a fault is reported.
     isb
     ldr     x0, ={boot_stack} + {boot_stack_end}
     mov     sp, x0
@@ -190,7 +200,8 @@ primary:
 secondary:
     ldr     x0, =vectors
     msr     vbar_el3, x0
-    // Written before the boot PE turned its caches on, so memory has them.
+    // Written before the boot PE turned its caches on, so memory has them. It is
+    // all of .data and .bss that is read with the caches off.
     ldr     x0, ={mmu_registers}
     ldr     x1, [x0, #{mair}]
     msr     mair_el3, x1
@@ -199,9 +210,11 @@ secondary:
     ldr     x1, [x0, #{ttbr0}]
     msr     ttbr0_el3, x1
     ldr     x1, [x0, #{sctlr}]
-    isb
+    // A TLB may have anything in it after a reset.
     tlbi    alle3
     dsb     nsh
+    // The MMU is on only after the registers that it works by are written, and
+    // what follows, the first use of the stack's address, only after it is on.
     isb
     msr     sctlr_el3, x1
     isb

@@ -108,9 +108,11 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
         unsafe { slot_state(index).write(PeData::new(index)) };
     }
     entry::SLOT_COUNT.store(pes, Ordering::Relaxed);
-    // What the others read now, they read with their MMU off.
+    // Tables and slots can be seen before the gate is found open. Those who find
+    // it so have their caches on when they look.
     barrier::dsb(barrier::SY);
     Board::release();
+    // It is open before whoever this wakes looks again and sleeps on.
     barrier::dsb(barrier::SY);
     sev();
     // SAFETY: after `discover`, and once.

@@ -11,9 +11,7 @@ use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
 use aarch64_paging::mair::{Mair, MairAttribute, NormalMemory};
 use aarch64_paging::paging::{Constraints, El3, MemoryRegion, PageTable, RootTable, Translation};
 use arm_sysregs::el1::accessors::read_id_aa64mmfr0_el1;
-use arm_sysregs::el3::accessors::{
-    write_mair_el3, write_sctlr_el3, write_tcr_el3, write_ttbr0_el3,
-};
+use arm_sysregs::el3::accessors::{write_mair_el3, write_tcr_el3, write_ttbr0_el3};
 use arm_sysregs::el3::registers::{MairEl3, SctlrEl3, TcrEl3, Ttbr0El3};
 use platform::{Mapper, Memory, Platform, Region, board::Board};
 
@@ -58,6 +56,12 @@ pub static MMU_REGISTERS: MmuRegistersCell = MmuRegistersCell(UnsafeCell::new(Mm
     ttbr0: 0,
     sctlr: 0,
 }));
+
+/// SCTLR_EL3: taking an exception to EL3 and returning from it synchronize the
+/// context, although FEAT_ExS lets a PE leave that out. Wherever EL3 writes a
+/// system register and says that the exception return synchronizes it, this is
+/// meant. RES1 without FEAT_ExS, but not among [`SctlrEl3::RES1`].
+pub const SYNCHRONIZED: SctlrEl3 = SctlrEl3::EIS.union(SctlrEl3::EOS);
 
 const WRITE_BACK: NormalMemory = NormalMemory::WriteBackNonTransientReadWriteAllocate;
 
@@ -235,6 +239,10 @@ impl Map {
         for region in self.boot_regions.into_iter().flatten() {
             self.range(region.start, region.end, El23Attributes::empty());
         }
+        // On all PEs: they walk these tables too, and speculation may have given
+        // any of them an entry. Walks see what is stored here before the
+        // entries are dropped, or they would only be fetched again, and none is
+        // left when the Normal world starts.
         // SAFETY: no memory that EL3 uses from here on was unmapped.
         unsafe {
             core::arch::asm!(
@@ -263,8 +271,9 @@ impl Mapper for Map {
     }
 }
 
-/// Makes new descriptors visible to the table walks of this PE. No translation
-/// is cached for what was not mapped.
+/// Makes new descriptors visible to the table walks of this PE, for accesses
+/// not begun before. No translation is cached for what was not mapped, and regions
+/// don't meet, so no valid descriptor is changed: nothing has to be invalidated.
 fn walks_see_it() {
     barrier::dsb(barrier::ISHST);
     barrier::isb(barrier::SY);
@@ -299,6 +308,7 @@ pub unsafe fn turn_on() -> Map {
         .bits(),
         ttbr0: map.root.to_physical().0 as u64,
         sctlr: (SctlrEl3::RES1
+            | SYNCHRONIZED
             | SctlrEl3::M
             | SctlrEl3::C
             | SctlrEl3::I
@@ -306,24 +316,28 @@ pub unsafe fn turn_on() -> Map {
             | SctlrEl3::WXN)
             .bits(),
     };
-    barrier::dsb(barrier::SY);
     // SAFETY: the map has the code that runs and the stack it runs on, at
     // their addresses; the tables live for ever. Nobody else reads the cell yet.
     unsafe {
         write_mair_el3(MairEl3::from_bits_retain(registers.mair));
         write_tcr_el3(TcrEl3::from_bits_retain(registers.tcr));
         write_ttbr0_el3(Ttbr0El3::from_bits_retain(registers.ttbr0));
-        let sctlr = SctlrEl3::from_bits_retain(registers.sctlr);
+        let sctlr = registers.sctlr;
         *MMU_REGISTERS.0.get() = registers;
         core::arch::asm!(
-            "isb",
+            // A TLB may have anything in it after a reset.
             "tlbi alle3",
+            // Tables, stack and the cell are in memory: from here to the end
+            // nothing is stored that only a store buffer would have.
             "dsb sy",
+            // The MMU is on only after the registers that it works by.
             "isb",
+            "msr sctlr_el3, {sctlr}",
+            // And nothing is accessed as before once it is.
+            "isb",
+            sctlr = in(reg) sctlr,
             options(nostack, preserves_flags)
         );
-        write_sctlr_el3(sctlr);
     }
-    barrier::isb(barrier::SY);
     map
 }
