@@ -5,18 +5,22 @@ use core::arch::asm;
 use aarch64_cpu::asm::barrier;
 use arm_sysregs::el0::accessors::read_ctr_el0;
 
-/// Cleans memory, physical addresses `start..end`, to the point of coherency:
-/// the Normal world must not find what was there before by looking past the
-/// caches.
-pub fn clean(start: usize, end: usize) {
+/// Cleans and invalidates memory, mapped addresses `start..end`, to the point of
+/// coherency. Whoever looks past the caches finds what was stored here, not what
+/// was there before, and what it stores itself is not overwritten later by a line
+/// that a cache still had.
+pub fn flush(start: usize, end: usize) {
     // Words of the smallest data cache line (CTR_EL0.DminLine).
     let line = 4 << (read_ctr_el0().dminline());
-    for address in (start..end).step_by(line) {
-        // SAFETY: cleaning a line changes nothing that can be read.
+    // The last line must not be missed for a start in the middle of the first.
+    for address in (start & !(line - 1)..end).step_by(line) {
+        // SAFETY: that changes nothing that can be read here.
         unsafe {
-            asm!("dc cvac, {}", in(reg) address, options(nostack, preserves_flags));
+            asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags));
         }
     }
+    // Done for all observers when this returns. None is needed before: this
+    // PE's stores to a line are ordered before its maintenance.
     barrier::dsb(barrier::SY);
 }
 
@@ -31,11 +35,12 @@ pub fn flush_and_turn_off() {
     // CCSIDR_EL1 are made for (Arm ARM D7.5.9, D24.2.26).
     unsafe {
         asm!(
-            // Not without barriers: the accesses before must be done.
+            // What was stored before is in the caches, for these to clean.
             "dsb    sy",
             "mrs    {t0}, sctlr_el3",
             "bic    {t0}, {t0}, #(1 << 2)",
             "msr    sctlr_el3, {t0}",
+            // Nothing more is allocated in them.
             "isb",
             "mrs    {clidr}, clidr_el1",
             "mrs    {mmfr2}, id_aa64mmfr2_el1",
@@ -53,6 +58,7 @@ pub fn flush_and_turn_off() {
             "b.lo   5f",
             "lsl    {t0}, {level}, #1",
             "msr    csselr_el1, {t0}",
+            // CCSIDR_EL1 is of that level.
             "isb",
             "mrs    {t0}, ccsidr_el1",
             "and    {shift}, {t0}, #7",
@@ -83,8 +89,8 @@ pub fn flush_and_turn_off() {
             "add    {level}, {level}, #1",
             "b      2b",
             "6:",
+            // All of it is in memory before the WFI that ends in no power.
             "dsb    sy",
-            "isb",
             t0 = out(reg) _,
             t1 = out(reg) _,
             clidr = out(reg) _,

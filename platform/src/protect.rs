@@ -2,7 +2,7 @@
 //! cleared before anything else sees it after the next reset. Where the wish is
 //! noted is the board's.
 
-use crate::cache::clean;
+use crate::cache::flush;
 use crate::ram::{RamMap, gaps};
 use crate::{Mapper, Region};
 
@@ -25,7 +25,8 @@ pub fn clear<const N: usize>(
             // SAFETY: RAM of the Normal world, mapped now; nothing is there yet
             // but what is to be cleared.
             unsafe { core::ptr::write_bytes(start as *mut u8, 0, end - start) };
-            clean(start, end);
+            // The Normal world starts with its caches off.
+            flush(start, end);
         }
     }
 }

@@ -16,6 +16,7 @@ use dtoolkit::{Node, Property};
 use psci::PowerState;
 use zerocopy::FromBytes;
 
+use crate::cache::flush;
 use crate::fdt::{self, Additions, IdleState};
 use crate::image::{ALIGNMENT, ImageHeader};
 use crate::ram::RamMap;
@@ -224,6 +225,10 @@ pub(super) unsafe fn hand_on(
     // SAFETY: both are mapped RAM of at least `size` bytes that don't meet, and
     // the tree that was found isn't used any more.
     unsafe { core::ptr::copy_nonoverlapping(ours as *const u8, place as *mut u8, size) };
+    // All that was stored in the Normal world's RAM: it starts with its caches off.
+    for start in [place, ours] {
+        flush(start, start + size);
+    }
     Ok(Bl33 {
         entry: found.entry as u64,
         device_tree: place as u64,

@@ -5,7 +5,7 @@
 use core::arch::asm;
 use core::ptr::NonNull;
 
-use aarch64_cpu::asm::wfi;
+use aarch64_cpu::asm::{barrier, wfi};
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use arm_fvp_base_pac::MemoryMap;
 use arm_fvp_base_pac::power_controller::{
@@ -87,6 +87,9 @@ pub(super) fn on(affinity: u64) {
         // SAFETY: a hint.
         unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
     }
+    // It finds what this PE has stored for it: a write to a device is not ordered
+    // after stores to memory.
+    barrier::dsb(barrier::ISHST);
     controller(|controller| controller.power_on_processor(name(affinity)));
 }
 
@@ -136,7 +139,9 @@ pub(super) fn system_reset() -> ! {
 
 fn configure(function: SystemConfigFunction) -> ! {
     system(|system| system.write_system_configuration(function));
-    // The machine stops in a moment.
+    // The machine stops in a moment, but not if the PE stops before the write is
+    // there.
+    barrier::dsb(barrier::SY);
     loop {
         wfi();
     }

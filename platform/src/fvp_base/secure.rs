@@ -3,6 +3,7 @@
 
 use core::ptr::NonNull;
 
+use aarch64_cpu::asm::barrier;
 use arm_fvp_base_pac::arm_cci::Cci5x0;
 use arm_fvp_base_pac::arm_generic_timer::memory_mapped::{
     CntAcr, GenericTimerControl, GenericTimerCtl,
@@ -92,6 +93,8 @@ pub(super) unsafe fn open(mapper: &mut dyn Mapper) -> u64 {
     let address = *MemoryMap::TRUSTZONE_CONTROLLER.start();
     // SAFETY: the machine's TZC-400, just mapped.
     open_dram(Tzc::new(unsafe { registers(address) }));
+    // DRAM is read next, and not before the controller lets that through.
+    barrier::dsb(barrier::SY);
 
     match frequency {
         0 => COUNTER_HZ,

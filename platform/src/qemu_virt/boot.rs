@@ -17,6 +17,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::fw_cfg::{FwCfg, Item, TransferError};
 use super::{PAGE, RAM};
+use crate::cache::flush;
 use crate::fdt::{self, Additions, IdleState};
 use crate::image::{ALIGNMENT, ImageHeader};
 use crate::ram::RamMap;
@@ -219,6 +220,10 @@ fn handed_on(entry: u64, what: &'static str, additions: &Additions<'_>) -> Resul
     let size = fdt::rewrite(source, &additions, out).map_err(BootError::DeviceTree)?;
     // SAFETY: both are mapped RAM of at least `size` bytes that don't meet.
     unsafe { core::ptr::copy_nonoverlapping(NEW_TREE as *const u8, RAM as *mut u8, size) };
+    // All that was stored in the Normal world's RAM: it starts with its caches off.
+    for (start, size) in [(RAM, size), (NEW_TREE, size), (SCRATCH, PAGE)] {
+        flush(start, start + size);
+    }
     Ok(Bl33 {
         entry,
         device_tree: RAM as u64,

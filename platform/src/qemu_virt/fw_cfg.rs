@@ -119,15 +119,20 @@ impl FwCfg {
         let place = self.scratch as *mut Access;
         // SAFETY: the scratch page is RAM, this value's alone, and aligned.
         unsafe { place.write_volatile(access) };
+        // In memory before the device is told to look there. It is coherent
+        // with the caches (`dma-coherent` in the device tree), so no line of
+        // what it reads or writes needs maintenance.
         barrier::dsb(barrier::SY);
         let place_high = ((self.scratch as u64) >> 32) as u32;
         field!(self.registers, dma_high).write(place_high.to_be());
         // Writing the low half starts the transfer.
         field!(self.registers, dma_low).write((self.scratch as u32).to_be());
         loop {
-            barrier::dsb(barrier::SY);
             // SAFETY: as above; the device writes it, so it is read as volatile.
-            match unsafe { place.read_volatile() }.control.get() {
+            let access = unsafe { place.read_volatile() };
+            // What it has transferred is read after its word that it is done.
+            barrier::dsb(barrier::SY);
+            match access.control.get() {
                 0 => return Ok(()),
                 control if control & CONTROL_ERROR != 0 => return Err(TransferError),
                 _ => {}

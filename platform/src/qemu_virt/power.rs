@@ -3,7 +3,7 @@
 
 use core::ptr::NonNull;
 
-use aarch64_cpu::asm::wfi;
+use aarch64_cpu::asm::{barrier, wfi};
 use safe_mmio::fields::{ReadPureWrite, WriteOnly};
 use safe_mmio::{UniqueMmioPointer, field};
 
@@ -38,7 +38,9 @@ fn raise(pin: u8) -> ! {
             data.write(bit);
         }
     }
-    // The machine stops in a moment.
+    // The machine stops in a moment, but not if the PE stops before the write is
+    // there.
+    barrier::dsb(barrier::SY);
     loop {
         wfi();
     }
