@@ -223,7 +223,8 @@ impl<const PES: usize, const EVENTS: usize> PeInterrupts<PES, EVENTS> {
             return;
         };
         let value = target.load(Relaxed) | u64::from(intid.raw_value()) << IccSgi0rEl1::INTID_SHIFT;
-        // Writes to ICC registers are not ordered with stores to memory.
+        // Writes to ICC registers are not ordered with stores to memory. Of
+        // stores only, and all PEs are in the Inner Shareable domain.
         barrier::dsb(barrier::ISHST);
         // EL3 is on its way out, and the exception return synchronizes this.
         write_icc_sgi0r_el1(IccSgi0rEl1::from_bits_retain(value));
@@ -283,6 +284,8 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
             .unwrap()
             .write(OUR_SGIS | OUR_PPIS);
     }
+    // A read: all writes above have arrived before the interface lets anything
+    // through.
     GicRedistributor::new(frame).wait_for_pending_write();
 
     configure_cpu_interface();
@@ -300,6 +303,8 @@ pub fn wake_pe(frame: UniqueMmioPointer<'static, GicrSgi>) {
 pub fn sleep_pe(frame: UniqueMmioPointer<'static, GicrSgi>) {
     GicCpuInterface::enable_group0(false);
     GicCpuInterface::enable_group1_non_secure(false);
+    // The groups are off, and the redistributor knows it, before it is told to
+    // send nothing more: else it may wait for this PE to take what was sent.
     barrier::isb(barrier::SY);
     barrier::dsb(barrier::SY);
     // An error means that it is asleep.
@@ -312,6 +317,7 @@ pub fn configure_cpu_interface() {
     // No bypass, and the Normal world may use the system registers.
     GicCpuInterface::enable_system_register_el3(true);
     GicCpuInterface::disable_legacy_interrupt_bypass_el3(true);
+    // The registers below are there once ICC_SRE_EL3.SRE is set.
     barrier::isb(barrier::SY);
     let control = read_icc_ctlr_el3();
     // EL3 drops an interrupt's priority when it acknowledges it and
@@ -322,11 +328,13 @@ pub fn configure_cpu_interface() {
     reset_active_priorities(control.pribits());
     GicCpuInterface::set_priority_mask(0xff);
     write_icc_igrpen1_el1(IccIgrpen1El1::empty());
+    // EL3 masks interrupts: the exception return, or what lets a PE that is off
+    // wait, synchronizes all of this.
     GicCpuInterface::enable_group0(true);
-    barrier::isb(barrier::SY);
 }
 
-/// Clears ICC_AP0R*_EL1 and ICC_AP1R*_EL1. There are as many as the preemption
+/// Clears ICC_AP0R*_EL1 and ICC_AP1R*_EL1, all of Group 0 before the first of
+/// Group 1: any other order is UNPREDICTABLE (Arm IHI 0069 12.2.1). There are as many as the preemption
 /// bits need: one for 5, two for 6, four for 7 (Arm IHI 0069 12.2.1).
 fn reset_active_priorities(pribits: u8) {
     // `pribits()` of arm-sysregs 0.5 includes bits of the fields above PRIbits.
@@ -335,15 +343,19 @@ fn reset_active_priorities(pribits: u8) {
     // none, and what the Normal world had is given up.
     unsafe {
         write_icc_ap0r0_el1(0);
-        write_icc_ap1r0_el1(IccAp1r0El1::empty());
         if preemption_bits >= 6 {
             write_icc_ap0r1_el1(0);
-            write_icc_ap1r1_el1(0);
         }
         if preemption_bits >= 7 {
             write_icc_ap0r2_el1(0);
-            write_icc_ap1r2_el1(0);
             write_icc_ap0r3_el1(0);
+        }
+        write_icc_ap1r0_el1(IccAp1r0El1::empty());
+        if preemption_bits >= 6 {
+            write_icc_ap1r1_el1(0);
+        }
+        if preemption_bits >= 7 {
+            write_icc_ap1r2_el1(0);
             write_icc_ap1r3_el1(0);
         }
     }
@@ -354,6 +366,7 @@ fn reset_active_priorities(pribits: u8) {
 pub fn listen_to_all() {
     GicCpuInterface::set_priority_mask(0xff);
     GicCpuInterface::enable_group1_non_secure(true);
+    // Before the barrier that precedes WFI, which orders what is synchronized.
     barrier::isb(barrier::SY);
 }
 
@@ -363,6 +376,7 @@ pub fn listen_to_all() {
 pub fn silence_pe() {
     GicCpuInterface::enable_group1_non_secure(false);
     GicCpuInterface::set_priority_mask(EVENT_PRIORITY);
+    // As in `listen_to_all`.
     barrier::isb(barrier::SY);
 }
 
@@ -373,7 +387,8 @@ pub fn silence_pe() {
 #[inline(always)]
 pub fn acknowledge() -> Option<u32> {
     let intid = read_icc_iar0_el1().intid();
-    // What the signaller stored before it raised the SGI is read after this.
+    // What the signaller stored before it raised the SGI is read after this, and
+    // the redistributor's registers show the interrupt as active.
     barrier::dsb(barrier::SY);
     if (FIRST_SPECIAL_INTID..=LAST_SPECIAL_INTID).contains(&intid) {
         return None;
@@ -385,6 +400,8 @@ pub fn acknowledge() -> Option<u32> {
 /// Deactivates an acknowledged interrupt.
 #[inline(always)]
 pub fn deactivate(intid: u32) {
+    // Not ordered with the priority drop of `acknowledge`, which is this PE's
+    // interface alone, and synchronized like that by the exception return.
     write_icc_dir_el1(IccDirEl1::from_bits_retain(u64::from(intid)));
 }
 

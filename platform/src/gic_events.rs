@@ -1,6 +1,7 @@
 //! Interrupts as SDEI's events use them: EL3 takes one from the Normal world
 //! while a handler is registered for it, and gives it back as it was.
 
+use aarch64_cpu::asm::barrier;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{GicDistributor, GicRedistributor, Group, SecureIntGroup};
 use arm_gic::{IntId, UniqueMmioPointer};
@@ -118,6 +119,7 @@ impl<'a> Interrupt<'a> {
     /// Whether an acknowledged interrupt still has a reason: its line, if it is
     /// level-sensitive.
     pub fn is_asserted(&mut self) -> bool {
+        client_stores_are_done();
         let edge = with_register!(self, icfgr, 2, |word: Word<'_>, bit| {
             word.read() >> bit & EDGE != 0
         });
@@ -178,8 +180,13 @@ impl<'a> Interrupt<'a> {
 
     /// Deactivates it after its priority was dropped.
     pub fn deactivate(&mut self) {
+        client_stores_are_done();
         if self.intid.is_ppi() {
             gic::deactivate(self.intid.raw_value());
+            // The redistributor has it when its registers are next accessed:
+            // `is_active` must not see what is over.
+            barrier::isb(barrier::SY);
+            barrier::dsb(barrier::SY);
         } else {
             // Not by this PE's interface: another one may have acknowledged it.
             write_one!(self, icactiver);
@@ -234,6 +241,13 @@ impl<'a> Interrupt<'a> {
             }
         };
     }
+}
+
+/// A handler has quieted its device by stores, which are not ordered with accesses
+/// to the GIC. Looked at or deactivated before they are done, a level-sensitive
+/// interrupt occurs once more for nothing.
+fn client_stores_are_done() {
+    barrier::dsb(barrier::SY);
 }
 
 /// The upper of an interrupt's two bits in GICD_ICFGR: edge-triggered.
