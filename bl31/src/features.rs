@@ -164,9 +164,10 @@ pub fn open() {
         write_cptr_el3(controls.cptr);
     }
     write_mdcr_el3(controls.mdcr);
+    // What follows is there once CPTR_EL3 says so, and the banked registers of
+    // the GIC are the Non-secure ones once SCR_EL3.NS is set.
     barrier::isb(barrier::SY);
 
-    // These are there once CPTR_EL3 says so.
     if controls.cptr.contains(CptrEl3::EZ) {
         // SAFETY: EL3 has no vectors.
         unsafe { write_zcr_el3(ZcrEl3::empty().with_len(LONGEST)) };
@@ -178,5 +179,5 @@ pub fn open() {
         // SAFETY: as above.
         unsafe { write_smcr_el3(smcr) };
     }
-    barrier::isb(barrier::SY);
+    // The exception return synchronizes these.
 }

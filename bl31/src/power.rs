@@ -1,5 +1,7 @@
 //! What PSCI decides, done: PEs go off, wait, and start.
 
+use core::arch::asm;
+
 use aarch64_cpu::asm::{barrier, wfi};
 use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTV_CTL_EL0, ELR_EL3, SPSR_EL3, Writeable};
 use arm_sysregs::el1::accessors::write_sctlr_el1;
@@ -33,7 +35,8 @@ pub fn carry_out(pe: &mut PeData, outcome: Outcome) {
     match outcome {
         Outcome::Return(answer) => pe.frame.x[0] = answer,
         Outcome::Standby => {
-            // What wakes it is served once it is below EL3 again.
+            // What wakes it is served once it is below EL3 again. WFI doesn't
+            // wait for stores, and others may wait for this PE's.
             barrier::dsb(barrier::SY);
             wfi();
             PSCI.standby_end(pe.index);
@@ -66,8 +69,11 @@ fn power_down(pe: &mut PeData) {
     leave_lower_els();
     Board::power_down(pe.index);
     gic::listen_to_all();
+    // The redistributor knows what this PE listens to, and no store of it is left
+    // behind, before it sleeps.
     barrier::dsb(barrier::SY);
     wfi();
+    forget_instructions();
     resume(pe);
 }
 
@@ -89,10 +95,11 @@ pub fn wait_and_start(pe: &mut PeData) {
     gic::silence_pe();
     loop {
         if let Some(entry) = PSCI.start(pe.index) {
+            forget_instructions();
             return start(pe, &entry);
         }
         // The SGI of whoever has set an entry since then is pending, and ends
-        // this at once.
+        // this at once. Before: as in `power_down`.
         barrier::dsb(barrier::SY);
         wfi();
         gic::drain();
@@ -110,8 +117,18 @@ pub fn turned_on(pe: &mut PeData) {
     }
 }
 
+/// Where EL3 has waited in the place of a PE without power: that one would come
+/// back with its instruction cache empty, so an OS that was put where another was
+/// tells only the PEs that are on.
+fn forget_instructions() {
+    // SAFETY: what is not in a cache is fetched from memory. The exception return
+    // keeps what was fetched before from being executed.
+    unsafe { asm!("ic iallu", "dsb nsh", options(nostack, preserves_flags)) };
+}
+
 /// A PE that goes down has no virtual interrupt that could end its wait: what
-/// the Normal world made of its own is lost.
+/// the Normal world made of its own is lost. What puts the GIC to sleep after this
+/// synchronizes it.
 fn leave_lower_els() {
     if client_el() == ClientEl::El2 {
         // SAFETY: registers of the Normal world, which starts anew after this.
@@ -164,5 +181,5 @@ fn reset_lower_els(big_endian: bool) {
             write_hcr_el2(HcrEl2::empty());
         }
     }
-    barrier::isb(barrier::SY);
+    // The exception return synchronizes these.
 }

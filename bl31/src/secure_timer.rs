@@ -39,6 +39,7 @@ static OFFERED: AtomicBool = AtomicBool::new(false);
 
 /// Offers [`ARM_TIMER`] from now on.
 pub fn offer() {
+    // Relaxed: by the PE that boots, before the gate is open.
     OFFERED.store(true, Ordering::Relaxed);
 }
 
@@ -51,8 +52,8 @@ pub fn is_offered() -> bool {
 #[cold]
 pub fn arm(pe: &mut PeData) {
     let [_, event, ticks, ..] = pe.frame.x;
+    // Its barrier also keeps the counter from being read before this call.
     stop();
-    barrier::isb(barrier::SY);
     pe.alarm = Some(Alarm {
         event: event as i32,
         deadline: CNTPCT_EL0.get().saturating_add(ticks),
@@ -74,7 +75,8 @@ pub fn resume(pe: &PeData) {
 /// The timer's interrupt was acknowledged on this PE.
 #[inline(never)]
 pub fn expired(pe: &mut PeData) {
-    // Level-sensitive: the line has to go down before it is deactivated.
+    // Level-sensitive: the line has to go down before it is deactivated. Where it
+    // takes its time, this interrupt comes once more and finds nothing.
     stop();
     gic::deactivate(gic::SECURE_TIMER.raw_value());
     if let Some(Alarm { event, .. }) = pe.alarm.take() {
@@ -86,6 +88,7 @@ pub fn expired(pe: &mut PeData) {
 /// Stops this PE's timer.
 pub fn stop() {
     control(0);
+    // Stopped when this returns, not at the next exception return.
     barrier::isb(barrier::SY);
 }
 
