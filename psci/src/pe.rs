@@ -59,7 +59,8 @@ impl Pe {
 
     /// Marks the PE on that runs without a `CPU_ON`.
     pub(crate) fn boot(&self) {
-        self.state.store(ON, Release);
+        // Relaxed: nobody learns more from it than that it is not off.
+        self.state.store(ON, Relaxed);
     }
 
     /// Makes the calling PE the only one that may turn this PE on; [`turn_on`](Self::turn_on) must
@@ -91,7 +92,8 @@ impl Pe {
             return None;
         }
         let entry = self.entry();
-        self.state.store(ON, Release);
+        // Relaxed: the entry point is overwritten only once the PE is off again.
+        self.state.store(ON, Relaxed);
         Some(entry)
     }
 

@@ -198,11 +198,13 @@ impl SharedPe {
     }
 
     pub(crate) fn set_on(&self, on: bool) {
-        self.on.store(on, Ordering::SeqCst);
+        // No ordering: who must not miss the change has a fence (`pe_on`, `pass_on`) or an
+        // event's lock (`leave_routes`) between it and what it is to be seen with.
+        self.on.store(on, Ordering::Relaxed);
     }
 
     pub(crate) fn is_on(&self) -> bool {
-        self.on.load(Ordering::SeqCst)
+        self.on.load(Ordering::Relaxed)
     }
 
     /// Everything in here, as a value.

@@ -37,7 +37,7 @@ pub trait Port {
     /// Raises the SGI that makes PE `pe` enter EL3 and call [`crate::Dispatcher::signalled`].
     ///
     /// All earlier stores of this PE must be observable by that PE before the SGI is (a
-    /// `dsb ish` before the write to `ICC_SGI0R_EL1`), and there must be a barrier between that
+    /// `dsb ishst` before the write to `ICC_SGI0R_EL1`), and there must be a barrier between that
     /// PE's acknowledge of the SGI and its call of `signalled`. The SGI is Group 0, targets EL3
     /// and may not be masked by the Normal world.
     fn notify(&self, pe: usize);
@@ -90,9 +90,12 @@ pub trait Port {
     fn clear_pending(&self, intid: u32);
 
     /// Whether an acknowledged interrupt still has a reason to be handled: for a level-sensitive
-    /// one whether its line is asserted now, for an edge-triggered one always.
+    /// one whether its line is asserted now, for an edge-triggered one always. All earlier
+    /// stores of this PE must be done before the look (a `dsb sy`): a handler may have quieted
+    /// its device by them.
     fn is_asserted(&self, intid: u32) -> bool;
 
-    /// Deactivates an acknowledged interrupt whose priority was dropped before.
+    /// Deactivates an acknowledged interrupt whose priority was dropped before. All earlier stores
+    /// of this PE must be done before that, as in [`Port::is_asserted`].
     fn deactivate(&self, intid: u32);
 }
