@@ -71,7 +71,8 @@ reset:
     // What follows is loaded little-endian.
     isb
     // No load passes an older store (CVE-2018-3639) on a Cortex-A57 or A72:
-    // they let that be changed only before the MMU is on.
+    // they let that be changed only before the MMU is on. The barriers below
+    // synchronize it.
     mrs     x0, midr_el1
     ubfx    x1, x0, #24, #8
     cmp     x1, #{arm}
@@ -83,7 +84,6 @@ reset:
     mrs     x0, s3_1_c15_c2_0
     orr     x0, x0, #{no_load_passes_store}
     msr     s3_1_c15_c2_0, x0
-    isb
 1:  ldr     x0, ={gate}
     ldr     w1, [x0]
     tbnz    w1, #0, 6f

@@ -156,9 +156,11 @@ pub fn flush_branch_predictor() {
             "mrs {sctlr}, sctlr_el3",
             "bic {sctlr}, {sctlr}, #{m}",
             "msr sctlr_el3, {sctlr}",
+            // Off before it is turned on again.
             "isb",
             "orr {sctlr}, {sctlr}, #{m}",
             "msr sctlr_el3, {sctlr}",
+            // On before the next access, which is to the stack.
             "isb",
             sctlr = out(reg) _,
             m = const SctlrEl3::M.bits(),
