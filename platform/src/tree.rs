@@ -1,15 +1,19 @@
 //! What boards read in a device tree.
 
-use dtoolkit::fdt::Fdt;
+use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
 
 use crate::fdt::{cpu_affinity, is_cpu, is_memory};
 
+/// The root's child of this name: `dtoolkit`'s look-up by path is for more than that.
+pub fn top<'a>(tree: Fdt<'a>, name: &str) -> Option<FdtNode<'a>> {
+    tree.root().children().find(|node| node.name() == name)
+}
+
 /// The affinity fields of the tree's CPUs, in its order.
 pub fn cpu_affinities(tree: Fdt<'_>) -> impl Iterator<Item = u64> {
-    tree.root()
-        .children()
-        .filter(|node| node.name() == "cpus")
+    top(tree, "cpus")
+        .into_iter()
         .flat_map(|cpus| cpus.children())
         .filter(|node| is_cpu(*node))
         .filter_map(|node| cpu_affinity(node))

@@ -20,7 +20,7 @@ use crate::cache::flush;
 use crate::fdt::{self, Additions, IdleState};
 use crate::image::{ALIGNMENT, ImageHeader};
 use crate::ram::RamMap;
-use crate::{Bl33, BootError};
+use crate::{Bl33, BootError, tree};
 
 /// The low end of DRAM, in which everything is that is looked at while booting:
 /// address, and size in bytes.
@@ -238,7 +238,7 @@ pub(super) unsafe fn hand_on(
 
 /// Where the tree says that the initramfs is, start and end (exclusive).
 fn initrd(tree: Fdt<'_>) -> Option<(u64, u64)> {
-    let chosen = tree.find_node("/chosen")?;
+    let chosen = tree::top(tree, "chosen")?;
     let address = |name| match *chosen.property(name)?.value() {
         [a, b, c, d] => Some(u32::from_be_bytes([a, b, c, d]).into()),
         [a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),

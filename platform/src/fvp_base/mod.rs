@@ -262,7 +262,7 @@ fn go_down(index: usize, wake: bool) -> ! {
 
 /// What `/chosen` says: `bl31,log`, `bl31,crash` and `bl31,test-timer`.
 fn options_in(tree: Fdt<'_>) -> Options {
-    let chosen = tree.find_node("/chosen");
+    let chosen = tree::top(tree, "chosen");
     let text = |name| {
         let property = chosen.as_ref()?.property(name)?;
         property.value_as::<&str>().ok()
