@@ -9,6 +9,7 @@ use core::fmt;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
+use psci::PowerState;
 
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
@@ -54,6 +55,37 @@ pub struct IdleState {
     pub min_residency_us: u32,
     /// Whether the PE's timers stop in it.
     pub timers_stop: bool,
+}
+
+/// What CPU_SUSPEND offers on a machine on which nothing takes time: figures that
+/// make a kernel use all of it. `timers_stop` is that of the states with power off.
+pub const fn idle_states(timers_stop: bool) -> [IdleState; 3] {
+    [
+        IdleState {
+            name: "standby",
+            power_state: PowerState::STANDBY,
+            entry_latency_us: 10,
+            exit_latency_us: 10,
+            min_residency_us: 100,
+            timers_stop: false,
+        },
+        IdleState {
+            name: "pe-down",
+            power_state: PowerState::PE_DOWN,
+            entry_latency_us: 50,
+            exit_latency_us: 100,
+            min_residency_us: 1000,
+            timers_stop,
+        },
+        IdleState {
+            name: "cluster-down",
+            power_state: PowerState::CLUSTER_DOWN,
+            entry_latency_us: 100,
+            exit_latency_us: 250,
+            min_residency_us: 2500,
+            timers_stop,
+        },
+    ]
 }
 
 /// The phandle of the first idle state; the others follow. dtc and QEMU number

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::Args;
 use harness::Qemu;
 use harness::payload;
@@ -281,6 +281,10 @@ impl<'a> Bench<'a> {
 
     /// Where the instructions of the paths that matter go.
     fn print_functions(&self) -> Result<()> {
+        ensure!(
+            self.qemu.version >= (8, 1, 0),
+            "--functions needs QEMU 8.1 or later: older ones don't follow single instructions"
+        );
         let trace = project::logs().join("bench.trace");
         println!("Following every instruction: half a minute");
         let counts = self.measure(PES, &functions::options(&trace))?;

@@ -51,8 +51,6 @@ pub fn run(filter: Option<&str>) -> Result<Tally> {
 /// Runs cargo's test runner, shows what it prints, and counts.
 fn cargo_test(command: &mut Command) -> Result<Tally> {
     let mut child = command
-        // Some search large state spaces.
-        .env("CARGO_PROFILE_TEST_OPT_LEVEL", "2")
         .current_dir(project::root())
         .stdout(Stdio::piped())
         .spawn()

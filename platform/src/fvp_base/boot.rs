@@ -13,7 +13,6 @@ use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
-use psci::PowerState;
 use zerocopy::FromBytes;
 
 use crate::cache::flush;
@@ -63,34 +62,8 @@ const MISPLACED: &str = "the kernel must lie at a multiple of 2 MiB plus the tex
 const NO_ROOM: &str = "the kernel needs memory where its device tree or its initramfs is, or that \
     is no RAM. Load the tree at 0x87e00000, and the initramfs behind the kernel";
 
-/// What CPU_SUSPEND offers. The figures are for a model, in which nothing takes
-/// time, and make a kernel use all of them.
-const IDLE_STATES: [IdleState; 3] = [
-    IdleState {
-        name: "standby",
-        power_state: PowerState::STANDBY,
-        entry_latency_us: 10,
-        exit_latency_us: 10,
-        min_residency_us: 100,
-        timers_stop: false,
-    },
-    IdleState {
-        name: "pe-down",
-        power_state: PowerState::PE_DOWN,
-        entry_latency_us: 50,
-        exit_latency_us: 100,
-        min_residency_us: 1000,
-        timers_stop: true,
-    },
-    IdleState {
-        name: "cluster-down",
-        power_state: PowerState::CLUSTER_DOWN,
-        entry_latency_us: 100,
-        exit_latency_us: 250,
-        min_residency_us: 2500,
-        timers_stop: true,
-    },
-];
+/// What CPU_SUSPEND offers.
+const IDLE_STATES: [IdleState; 3] = fdt::idle_states(true);
 
 /// Where the device tree is.
 static TREE: AtomicUsize = AtomicUsize::new(0);

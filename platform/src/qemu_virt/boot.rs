@@ -12,7 +12,6 @@
 //! | 2 MiB | the kernel, its text offset further up |
 
 use dtoolkit::fdt::Fdt;
-use psci::PowerState;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::fw_cfg::{FwCfg, Item, TransferError};
@@ -56,37 +55,8 @@ const NOTHING: &str = "nothing to boot. Give QEMU a kernel (-kernel Image -initr
 const BAD_OPTION: &str =
     "opt/bl31/bl33 is neither `flash1` nor a 4-byte aligned address in RAM (0x60000000)";
 
-/// What CPU_SUSPEND offers. The figures are for a machine that has none of the
-/// costs, and make a kernel use all of them.
-const IDLE_STATES: [IdleState; 3] = [
-    IdleState {
-        name: "standby",
-        power_state: PowerState::STANDBY,
-        entry_latency_us: 10,
-        exit_latency_us: 10,
-        min_residency_us: 100,
-        // QEMU's never do.
-        timers_stop: false,
-    },
-    IdleState {
-        name: "pe-down",
-        power_state: PowerState::PE_DOWN,
-        entry_latency_us: 50,
-        exit_latency_us: 100,
-        min_residency_us: 1000,
-        // QEMU's never do.
-        timers_stop: false,
-    },
-    IdleState {
-        name: "cluster-down",
-        power_state: PowerState::CLUSTER_DOWN,
-        entry_latency_us: 100,
-        exit_latency_us: 250,
-        min_residency_us: 2500,
-        // QEMU's never do.
-        timers_stop: false,
-    },
-];
+/// What CPU_SUSPEND offers. QEMU's timers never stop.
+const IDLE_STATES: [IdleState; 3] = fdt::idle_states(false);
 
 /// The device tree at the base of RAM, as QEMU left it.
 ///

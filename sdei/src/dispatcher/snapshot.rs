@@ -5,7 +5,8 @@ use std::vec::Vec;
 
 use super::Dispatcher;
 use crate::{
-    Port,
+    Pe, Port,
+    pe::Here,
     shared::{Bindings, Shared},
     sync::Ordering,
 };
@@ -19,7 +20,7 @@ pub(crate) struct Snapshot<const PRIVATE: usize, const SHARED: usize> {
     pub(crate) waiting: u32,
 }
 
-impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, PRIVATE, SHARED> {
     pub(crate) fn snapshot(&self) -> Snapshot<PRIVATE, SHARED> {
         Snapshot {
             pes: self.pes.iter().map(|pe| pe.words()).collect(),
@@ -29,7 +30,12 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         }
     }
 
-    pub(crate) fn restore(&self, from: &Snapshot<PRIVATE, SHARED>) {
+    /// Goes back to a state, which may be that of another dispatcher: `pes`, which are in that
+    /// state already, become PEs of this one.
+    pub(crate) fn restore(&self, from: &Snapshot<PRIVATE, SHARED>, pes: &mut [Pe<'a, PRIVATE>]) {
+        for pe in pes {
+            pe.here = Here(self.pes.get(pe.index));
+        }
         for (pe, words) in self.pes.iter().zip(&from.pes) {
             pe.set_words(*words);
         }

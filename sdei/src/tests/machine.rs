@@ -241,7 +241,7 @@ impl Machine {
     pub fn load(&mut self, state: &State) {
         self.pes.clone_from(&state.pes);
         self.frames.clone_from(&state.frames);
-        self.dispatcher.restore(&state.shared);
+        self.dispatcher.restore(&state.shared, &mut self.pes);
         self.dispatcher
             .port()
             .hardware

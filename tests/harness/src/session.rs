@@ -26,6 +26,11 @@ const POLL: Duration = Duration::from_millis(500);
 /// What the firmware prints each time it starts.
 pub const BANNER: &str = "^bl31: version ";
 
+/// What Linux says last when it turns the machine off. A CPU that has not heard yet
+/// may still miss those that were stopped, and warn of it (seen of the broadcast of
+/// timers), before PSCI is called. What EL3 has to say it says on its own console.
+const LAST_WORDS: &[u8] = b"reboot: Power down";
+
 /// How many lines of the console a failure shows.
 const TAIL: usize = 25;
 
@@ -71,6 +76,8 @@ pub struct Session {
     /// Up to here `text` has been searched for what is forbidden.
     searched: usize,
     forbidden: RegexSet,
+    /// [`LAST_WORDS`] were said, and nothing is forbidden any more.
+    is_ending: bool,
     /// Up to here `text` has been shown on standard output, if it is at all.
     echoed: Option<usize>,
     log: File,
@@ -141,6 +148,7 @@ impl Session {
             text: Vec::new(),
             cursor: 0,
             searched: 0,
+            is_ending: false,
             forbidden: RegexSetBuilder::new(forbidden)
                 .build()
                 .expect("the forbidden patterns are constants"),
@@ -329,10 +337,16 @@ impl Session {
             return Ok(());
         };
         let end = self.searched + end;
-        let bad = self.text[self.searched..end]
-            .split(|&byte| byte == b'\n')
-            .find(|line| self.forbidden.is_match(line))
-            .map(|line| String::from_utf8_lossy(line).into_owned());
+        let mut bad = None;
+        for line in self.text[self.searched..end].split(|&byte| byte == b'\n') {
+            if self.is_ending || bad.is_some() {
+                break;
+            }
+            if self.forbidden.is_match(line) {
+                bad = Some(String::from_utf8_lossy(line).into_owned());
+            }
+            self.is_ending = line.ends_with(LAST_WORDS);
+        }
         self.searched = end + 1;
         match bad {
             Some(line) => Err(self.failure(format!("the console shows '{line}'"))),
@@ -463,6 +477,14 @@ mod tests {
         let mut session = session("forbid", "echo fine; echo BUG: x; echo end", &["^BUG:"]);
         let failure = session.expect("end").unwrap_err();
         assert_eq!(failure.why, "the console shows 'BUG: x'");
+    }
+
+    #[test]
+    fn nothing_is_forbidden_after_the_last_words() {
+        let script = "echo '[ 1.0] reboot: Power down'; echo BUG: x; echo end";
+        let mut session = session("last", script, &["^BUG:"]);
+        session.expect("end").unwrap();
+        session.power_off().unwrap();
     }
 
     #[test]
