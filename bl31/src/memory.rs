@@ -1,7 +1,8 @@
-//! `memcpy`, `memset` and what else the compiler takes for granted.
+//! `memcpy`, `memset` and `bcmp`, which the compiler takes for granted.
 //!
-//! `compiler_builtins` has them too, for speed: 4 KiB of code. What EL3 copies is
-//! small, or has the same alignment at both ends. These make no access that is
+//! `compiler_builtins` has them too, for speed: 4 KiB of code. (It is where the
+//! others of their kind would come from; nothing here needs them.) What EL3 copies
+//! is small, or has the same alignment at both ends. These make no access that is
 //! not aligned, so they work with the MMU off, too.
 
 use core::arch::global_asm;
@@ -39,19 +40,6 @@ memcpy:
     b.ne    7b
 8:  ret
 
-    // x0: to; x1: from; x2: bytes. Either may be the lower one.
-    .global memmove
-memmove:
-    sub     x3, x0, x1
-    cmp     x3, x2
-    b.hs    memcpy
-    // Backwards: the end of what is read would be overwritten first.
-1:  cbz     x2, 8b
-    sub     x2, x2, #1
-    ldrb    w5, [x1, x2]
-    strb    w5, [x0, x2]
-    b       1b
-
     // x0: to; w1: the byte; x2: bytes.
     .global memset
 memset:
@@ -74,10 +62,8 @@ memset:
     b.ne    7b
     ret
 
-    // x0, x1: what to compare; x2: bytes. Less than, equal to or greater than 0.
-    .global memcmp
+    // x0, x1: what to compare; x2: bytes. 0 if they are equal.
     .global bcmp
-memcmp:
 bcmp:
     mov     x3, x0
     mov     w0, wzr
