@@ -138,7 +138,12 @@ reset:
     b       1b
 2:  ldr     x3, =__bss_start
     ldr     x4, =__bss_end
-3:  stp     xzr, xzr, [x3], #16
+    // Whole pages.
+3:  stp     xzr, xzr, [x3]
+    stp     xzr, xzr, [x3, #16]
+    stp     xzr, xzr, [x3, #32]
+    stp     xzr, xzr, [x3, #48]
+    add     x3, x3, #64
     cmp     x3, x4
     b.lo    3b
 

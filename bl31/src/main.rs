@@ -77,8 +77,7 @@ extern "C" fn boot_main() -> ! {
 fn boot(map: &mut Map) -> Result<Bl33, BootError> {
     // SAFETY: the map has the board's devices, and this is done once, before
     // any other PE runs.
-    unsafe { Board::discover(map) }?;
-    let options = Board::options();
+    let options = unsafe { Board::discover(map) }?;
     if let Some(level) = options.log_level {
         log::set_max_level(level);
     }

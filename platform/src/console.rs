@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 use arm_pl011_uart::{DataBits, LineConfig, PL011Registers, Parity, StopBits, Uart};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use safe_mmio::UniqueMmioPointer;
-use spin::mutex::SpinMutex;
+use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 /// Bits per second of every console.
 const BAUD_RATE: u32 = 115_200;
@@ -36,6 +36,11 @@ impl Consoles {
         }
     }
 
+    #[inline(never)]
+    fn lock(&self) -> SpinMutexGuard<'_, Uarts> {
+        self.uarts.lock()
+    }
+
     /// Turns the consoles on.
     ///
     /// # Safety
@@ -55,21 +60,21 @@ impl Consoles {
             uart.enable(line, BAUD_RATE, clock_hz).ok()?;
             Some(uart)
         };
-        let mut uarts = self.uarts.lock();
+        let mut uarts = self.lock();
         uarts.boot = open(boot);
         uarts.secure = open(secure);
     }
 
     /// The Normal world starts: the boot console is its own from now on.
     pub fn hand_over(&self) {
-        self.uarts.lock().handed_over = true;
+        self.lock().handed_over = true;
     }
 
     /// Writes to the console of the moment: before the Normal world runs the
     /// boot console, after that the Secure one.
     #[inline(never)]
     pub fn write(&self, message: fmt::Arguments<'_>) {
-        let mut uarts = self.uarts.lock();
+        let mut uarts = self.lock();
         let uart = if uarts.handed_over {
             &mut uarts.secure
         } else {
@@ -91,7 +96,7 @@ impl Consoles {
             if self.uarts.is_locked() {
                 self.uarts.force_unlock();
             }
-            &mut *self.uarts.lock()
+            &mut *self.lock()
         };
         for uart in [&mut uarts.boot, &mut uarts.secure].into_iter().flatten() {
             let _ = write(uart, message);

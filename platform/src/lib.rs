@@ -300,12 +300,13 @@ mod on_target {
         /// [`DEVICES`](Self::DEVICES) are mapped. Called once, by the PE that boots.
         unsafe fn enable_consoles();
 
-        /// Finds out what machine this is: PEs, RAM, GIC. Sets the distributor up.
+        /// Finds out what machine this is: PEs, RAM, GIC, and what the board's
+        /// options say. Sets the distributor up.
         ///
         /// # Safety
         ///
         /// [`DEVICES`](Self::DEVICES) are mapped. Called once, by the PE that boots.
-        unsafe fn discover(mapper: &mut dyn Mapper) -> Result<(), BootError>;
+        unsafe fn discover(mapper: &mut dyn Mapper) -> Result<Options, BootError>;
 
         /// Lets the waiting PEs go, and interrupts with them.
         fn release();
@@ -316,9 +317,6 @@ mod on_target {
         ///
         /// After [`discover`](Self::discover). Called once, by the PE that boots.
         unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError>;
-
-        /// What the board's options say.
-        fn options() -> Options;
 
         /// How many PEs the machine has; their indexes are `0..pe_count()`.
         fn pe_count() -> usize;

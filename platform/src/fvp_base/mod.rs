@@ -16,7 +16,6 @@ use arm_gic::IntId;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
 use psci::PowerLevel;
-use spin::mutex::SpinMutex;
 
 use crate::console::{Consoles, log_level_named};
 pub use crate::events::{EVENTS, PRIVATE_EVENTS, SHARED_EVENTS};
@@ -55,11 +54,6 @@ static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
 static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
 static COUNTER_HZ: AtomicU64 = AtomicU64::new(0);
-static OPTIONS: SpinMutex<Options> = SpinMutex::new(Options {
-    log_level: None,
-    crash: None,
-    test_timer: false,
-});
 
 /// The machine.
 pub struct Board;
@@ -109,7 +103,7 @@ impl Platform for Board {
     }
 
     #[inline(never)]
-    unsafe fn discover(mapper: &mut dyn Mapper) -> Result<(), BootError> {
+    unsafe fn discover(mapper: &mut dyn Mapper) -> Result<Options, BootError> {
         // SAFETY: the caller's promise: this is done once.
         COUNTER_HZ.store(unsafe { secure::open(mapper) }, Relaxed);
         mapper.map_for_boot(Region::non_secure(boot::LOW_RAM, boot::LOW_RAM_SIZE));
@@ -123,7 +117,7 @@ impl Platform for Board {
                 }
             }
         }
-        *OPTIONS.lock() = options_in(tree);
+        let options = options_in(tree);
 
         if !DISTRIBUTOR.is_supported() {
             return Err(BootError::UnusableGic);
@@ -144,7 +138,7 @@ impl Platform for Board {
             return Err(BootError::UnusableGic);
         }
         DISTRIBUTOR.configure();
-        Ok(())
+        Ok(options)
     }
 
     fn release() {
@@ -165,10 +159,6 @@ impl Platform for Board {
         }
         // SAFETY: as above.
         unsafe { boot::hand_on(&found, &pes[..TOPOLOGY.count()], &RAM_MAP) }
-    }
-
-    fn options() -> Options {
-        *OPTIONS.lock()
     }
 
     #[inline(always)]

@@ -13,7 +13,6 @@ use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_gic::IntId;
 use dtoolkit::fdt::Fdt;
 use psci::PowerLevel;
-use spin::mutex::SpinMutex;
 
 use crate::console::{Consoles, log_level_named};
 pub use crate::events::{EVENTS, PRIVATE_EVENTS, SHARED_EVENTS};
@@ -46,11 +45,6 @@ static RAM_MAP: RamMap<8> = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
 static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
-static OPTIONS: SpinMutex<Options> = SpinMutex::new(Options {
-    log_level: None,
-    crash: None,
-    test_timer: false,
-});
 
 /// The machine.
 pub struct Board;
@@ -96,7 +90,7 @@ impl Platform for Board {
 
     // Runs once: it is to stay as small as this crate is built.
     #[inline(never)]
-    unsafe fn discover(mapper: &mut dyn Mapper) -> Result<(), BootError> {
+    unsafe fn discover(mapper: &mut dyn Mapper) -> Result<Options, BootError> {
         mapper.map_for_boot(Region::non_secure(RAM, boot::LOW_RAM));
         mapper.map_for_boot(Region::device(FW_CFG, PAGE));
         // SAFETY: RAM that was just mapped and, this early, is nobody else's.
@@ -108,7 +102,7 @@ impl Platform for Board {
         // SAFETY: the device is mapped, and the scratch page is part of the
         // RAM above, away from the tree.
         let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
-        *OPTIONS.lock() = fw_cfg
+        let options = fw_cfg
             .and_then(|mut fw_cfg| {
                 let mut buffer = [0; 64];
                 let log_level = fw_cfg.text("opt/bl31/log", &mut buffer)?;
@@ -123,7 +117,8 @@ impl Platform for Board {
                 })
             })
             .map_err(|_| boot::NO_ANSWER)?;
-        find_gic(tree, mapper)
+        find_gic(tree, mapper)?;
+        Ok(options)
     }
 
     fn release() {
@@ -139,10 +134,6 @@ impl Platform for Board {
             crate::protect::clear(&RAM_MAP, &[(RAM, tree)], (RAM, low), mapper);
         }
         boot::load(fw_cfg.map_err(|_| boot::NO_ANSWER)?, mapper, &RAM_MAP)
-    }
-
-    fn options() -> Options {
-        *OPTIONS.lock()
     }
 
     #[inline(always)]

@@ -23,6 +23,9 @@ const WHOLE: Duration = Duration::from_secs(5400);
 /// How often QEMU and the Secure console are looked at while nothing is printed.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How often a long run says how far it is.
+const PROGRESS: Duration = Duration::from_secs(60);
+
 /// What the firmware prints each time it starts.
 pub const BANNER: &str = "^bl31: version ";
 
@@ -87,7 +90,10 @@ pub struct Session {
     errors: PathBuf,
     crash_expected: bool,
     command: String,
+    name: String,
     started: Instant,
+    /// When [`Session::tell`] last said something.
+    told: Instant,
 }
 
 impl Session {
@@ -159,7 +165,9 @@ impl Session {
             errors,
             crash_expected: false,
             command,
+            name: name.into(),
             started: Instant::now(),
+            told: Instant::now(),
         })
     }
 
@@ -303,12 +311,14 @@ impl Session {
                         bytes.extend(more);
                     }
                     self.take(&bytes)?;
+                    self.tell();
                     return Ok(true);
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),
                 Err(RecvTimeoutError::Timeout) => {}
             }
             self.check_secure()?;
+            self.tell();
             if since.elapsed() > SILENCE {
                 return Err(self.failure(format!(
                     "nothing printed for {} s while waiting for {waiting_for}",
@@ -322,6 +332,22 @@ impl Session {
                 )));
             }
         }
+    }
+
+    /// Says now and then how far a long run is, where the console isn't shown.
+    fn tell(&mut self) {
+        if self.echoed.is_some() || self.told.elapsed() < PROGRESS {
+            return;
+        }
+        self.told = Instant::now();
+        let text = self.text();
+        let last = text.lines().rfind(|line| !line.trim().is_empty());
+        println!(
+            "      {}, after {} s: {}",
+            self.name,
+            self.started.elapsed().as_secs(),
+            last.unwrap_or("nothing yet").trim_end()
+        );
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
