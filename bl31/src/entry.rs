@@ -59,6 +59,17 @@ const SCTLR_RESET: u64 = SctlrEl3::RES1.union(SYNCHRONIZED).union(SctlrEl3::I).b
 
 global_asm!(
     r#"
+    // Invalidates the data cache for the addresses from one symbol to another;
+    // x3 is the size of a line.
+    .macro  invalidate start, end
+    ldr     x1, =\start
+    ldr     x2, =\end
+1:  dc      ivac, x1
+    add     x1, x1, x3
+    cmp     x1, x2
+    b.lo    1b
+    .endm
+
     .section .text.reset, "ax"
     .global reset
 reset:
@@ -101,18 +112,8 @@ reset:
     ubfx    x3, x3, #16, #4
     mov     x5, #4
     lsl     x3, x5, x3
-    ldr     x1, =__text_start
-    ldr     x2, =__boot_stack_end
-1:  dc      ivac, x1
-    add     x1, x1, x3
-    cmp     x1, x2
-    b.lo    1b
-    ldr     x1, =__bss_start
-    ldr     x2, =__bss_end
-1:  dc      ivac, x1
-    add     x1, x1, x3
-    cmp     x1, x2
-    b.lo    1b
+    invalidate __text_start, __boot_stack_end
+    invalidate __bss_start, __bss_end
     // Done before the first store.
     dsb     sy
 
