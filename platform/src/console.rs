@@ -152,5 +152,6 @@ impl Log for Consoles {
 
 /// A log level by its name: `off`, `error`, `warn`, `info`, `debug` or `trace`.
 pub fn log_level_named(name: &str) -> Option<LevelFilter> {
-    name.parse().ok()
+    // A file that has it may end with a line feed.
+    name.trim_ascii().parse().ok()
 }

@@ -334,7 +334,7 @@ pub fn configure_cpu_interface() {
 }
 
 /// Clears ICC_AP0R*_EL1 and ICC_AP1R*_EL1, all of Group 0 before the first of
-/// Group 1: any other order is UNPREDICTABLE (Arm IHI 0069 12.2.1). There are as many as the preemption
+/// Group 1: any other order is UNPREDICTABLE. There are as many as the preemption
 /// bits need: one for 5, two for 6, four for 7 (Arm IHI 0069 12.2.1).
 fn reset_active_priorities(pribits: u8) {
     // `pribits()` of arm-sysregs 0.5 includes bits of the fields above PRIbits.
