@@ -14,6 +14,7 @@ mod availability;
 mod crash;
 mod entry;
 mod features;
+mod handover;
 mod interrupt;
 mod memory;
 mod mmu;

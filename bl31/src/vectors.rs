@@ -2,11 +2,14 @@
 //!
 //! From below EL3 an SMC or an FIQ comes with SP_EL3 at the PE's
 //! [`PeData`], the frame first: store, call, load, return.
-//! Anything else from below goes to [`trap`](crate::trap), anything from EL3
-//! itself is a bug and goes to [`crash`](crate::crash).
+//! Anything else from below goes to [`trap`](crate::trap), and so does what follows
+//! an illegal exception return; anything else from EL3 itself is a bug and goes to
+//! [`crash`](crate::crash).
 
 use core::arch::global_asm;
 use core::mem::offset_of;
+
+use arm_sysregs::el3::registers::SpsrEl3;
 
 use crate::crash::Dump;
 use crate::pe::{CRASH_STACK, CRASH_STACK_SIZE, Frame, PeData, Stack};
@@ -58,6 +61,18 @@ global_asm!(
     b       own_exception
     .endm
 
+    // The same, but for what comes right after an exception return of EL3's that
+    // was an illegal one: PSTATE.IL was set then, and nothing else sets it in EL3.
+    .macro  own_or_illegal number
+    .balign 0x80
+    msr     tpidr_el3, x0
+    mrs     x0, spsr_el3
+    tbz     x0, #{il}, 1f
+    b       illegal
+1:  mov     x0, #\number
+    b       own_exception
+    .endm
+
     .section .vectors, "ax"
     .balign 0x800
     .global vectors
@@ -66,10 +81,10 @@ vectors:
     own     1
     own     2
     own     3
-    own     4
-    own     5
-    own     6
-    own     7
+    own_or_illegal 4
+    own_or_illegal 5
+    own_or_illegal 6
+    own_or_illegal 7
 
     // From AArch64: synchronous.
     .balign 0x80
@@ -111,6 +126,13 @@ vectors:
 vectors_end:
 
     .section .text.exceptions, "ax"
+    // The registers are the Normal world's, and SP_EL3 is at the frame.
+illegal:
+    mrs     x0, tpidr_el3
+    save
+    bl      {illegal_return}
+    b       exit
+
 other_synchronous:
     mov     x0, sp
     bl      {synchronous}
@@ -190,6 +212,8 @@ enter_normal_world:
     smc = sym crate::smc::smc,
     fiq = sym crate::interrupt::fiq,
     synchronous = sym crate::trap::synchronous,
+    illegal_return = sym crate::trap::illegal_return,
+    il = const SpsrEl3::IL.bits().trailing_zeros(),
     crash = sym crate::crash::exception,
     crash_stack = sym CRASH_STACK,
     crash_stack_end = const size_of::<Stack<CRASH_STACK_SIZE>>(),
