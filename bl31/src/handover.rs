@@ -16,7 +16,6 @@ use arm_sysregs::el2::registers::*;
 use platform::client_el;
 use sdei::ClientEl;
 
-use crate::features::{Id, Ids};
 use crate::power::SCTLR_EE;
 
 /// SCTLR_EL1's bits that are RES1 where the feature that uses them is missing.
@@ -62,12 +61,14 @@ pub fn stop_timers() {
 /// and caches off, the caller's endianness, no trap.
 #[inline(never)]
 pub fn reset_lower_els(big_endian: bool) {
-    let ids = Ids::read();
     let endianness = if big_endian { SCTLR_EE } else { 0 };
-    let has_gcs = ids.has(Id::Pfr1, IdAa64pfr1El1::GCS_SHIFT, 1);
-    let has_tcr2 = ids.has(Id::Mmfr3, IdAa64mmfr3El1::TCRX_SHIFT, 1);
-    let has_sctlr2 = ids.has(Id::Mmfr3, IdAa64mmfr3El1::SCTLRX_SHIFT, 1);
-    if ids.has(Id::Dfr0, IdAa64dfr0El1::PMUVER_SHIFT, 1) {
+    let (pfr0, pfr1) = (read_id_aa64pfr0_el1(), read_id_aa64pfr1_el1());
+    let (mmfr0, mmfr1) = (read_id_aa64mmfr0_el1(), read_id_aa64mmfr1_el1());
+    let mmfr3 = read_id_aa64mmfr3_el1();
+    let has_gcs = pfr1.gcs() != 0;
+    let has_tcr2 = mmfr3.tcrx() != 0;
+    let has_sctlr2 = mmfr3.sctlrx() != 0;
+    if !matches!(read_id_aa64dfr0_el1().pmuver(), 0 | 0xf) {
         // Cycles where events may not be counted are not either. Before FEAT_PMUv3p7
         // that is what keeps EL3's from being counted, until an OS says otherwise.
         write_pmcr_el0(read_pmcr_el0() | PmcrEl0::DP);
@@ -103,25 +104,25 @@ pub fn reset_lower_els(big_endian: bool) {
         if has_gcs {
             write_gcscr_el2(GcscrEl2::empty());
         }
-        if ids.has_mpam() {
+        if pfr0.mpam() | pfr1.mpam_frac() != 0 {
             write_mpam2_el2(Mpam2El2::empty());
         }
-        if ids.has(Id::Mmfr1, IdAa64mmfr1El1::HCX_SHIFT, 1) {
+        if mmfr1.hcx() != 0 {
             // As while EL3 keeps it closed: nothing new below EL2, but FEAT_MOPS,
             // which has no state.
             write_hcrx_el2(HcrxEl2::MSCEN);
         }
-        if ids.has(Id::Mmfr0, IdAa64mmfr0El1::FGT_SHIFT, 1) {
+        if mmfr0.fgt() != 0 {
             write_hfgrtr_el2(no_trap!(HfgrtrEl2));
             write_hfgwtr_el2(no_trap!(HfgwtrEl2));
             write_hfgitr_el2(no_trap!(HfgitrEl2));
             write_hdfgrtr_el2(no_trap!(HdfgrtrEl2));
             write_hdfgwtr_el2(no_trap!(HdfgwtrEl2));
-            if ids.has(Id::Pfr0, IdAa64pfr0El1::AMU_SHIFT, 1) {
+            if pfr0.amu() != 0 {
                 write_hafgrtr_el2(HafgrtrEl2::empty());
             }
         }
-        if ids.has(Id::Mmfr0, IdAa64mmfr0El1::FGT_SHIFT, 2) {
+        if mmfr0.fgt() >= 2 {
             write_hfgrtr2_el2(no_trap!(Hfgrtr2El2));
             write_hfgwtr2_el2(no_trap!(Hfgwtr2El2));
             write_hfgitr2_el2(no_trap!(Hfgitr2El2));
@@ -129,7 +130,7 @@ pub fn reset_lower_els(big_endian: bool) {
             write_hdfgwtr2_el2(no_trap!(Hdfgwtr2El2));
         }
     }
-    if ids.has(Id::Mmfr0, IdAa64mmfr0El1::ECV_SHIFT, 2) {
+    if mmfr0.ecv() >= 2 {
         write_cntpoff_el2(CntpoffEl2::empty());
     }
     // The exception return synchronizes these.

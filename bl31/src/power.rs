@@ -154,7 +154,7 @@ pub fn start(pe: &mut PeData, entry: &Entry) {
 /// this is returned from.
 fn enter(pe: &mut PeData, entry: &Entry) {
     handover::reset_lower_els(entry.big_endian);
-    pe.frame.start(entry.context);
+    pe.frame.x[0] = entry.context;
     ELR_EL3.set(entry.address);
     // The highest Non-secure EL runs AArch64 (SCR_EL3.RW or EL2's width), so
     // that is how the PE starts, whatever the caller of CPU_ON ran.

@@ -34,6 +34,14 @@ global_asm!(
     stp     x18, x30, [sp, #{x18}]
     .endm
 
+    .macro  leave
+    eret
+    // What follows an exception return must not be speculated into, with the
+    // registers that the Normal world gave. Never executed.
+    dsb     nsh
+    isb
+    .endm
+
     .macro  restore
     ldp     x0, x1, [sp, #{x} + 0]
     ldp     x2, x3, [sp, #{x} + 16]
@@ -45,11 +53,7 @@ global_asm!(
     ldp     x14, x15, [sp, #{x} + 112]
     ldp     x16, x17, [sp, #{x} + 128]
     ldp     x18, x30, [sp, #{x18}]
-    eret
-    // What follows an exception return must not be speculated into, with the
-    // registers that the Normal world gave. Never executed.
-    dsb     nsh
-    isb
+    leave
     .endm
 
     // An exception of EL3's own: scratch goes to registers of the Normal
@@ -188,11 +192,30 @@ crash_stack_taken:
     .zero   4
 
     .section .text.enter, "ax"
-    // Leaves EL3 for the first time: x0 is the PE's data. What Rust has in the
-    // registers that the frame doesn't hold is EL3's own.
+    // Leaves EL3 for an entry point: x0 is the PE's data. What Rust has in the
+    // registers is EL3's own, or of what the PE did before.
     .global enter_normal_world
 enter_normal_world:
     mov     sp, x0
+    ldr     x0, [sp, #{x}]
+    mov     x1, xzr
+    mov     x2, xzr
+    mov     x3, xzr
+    mov     x4, xzr
+    mov     x5, xzr
+    mov     x6, xzr
+    mov     x7, xzr
+    mov     x8, xzr
+    mov     x9, xzr
+    mov     x10, xzr
+    mov     x11, xzr
+    mov     x12, xzr
+    mov     x13, xzr
+    mov     x14, xzr
+    mov     x15, xzr
+    mov     x16, xzr
+    mov     x17, xzr
+    mov     x18, xzr
     mov     x19, xzr
     mov     x20, xzr
     mov     x21, xzr
@@ -204,7 +227,8 @@ enter_normal_world:
     mov     x27, xzr
     mov     x28, xzr
     mov     x29, xzr
-    b       exit
+    mov     x30, xzr
+    leave
     "#,
     x = const offset_of!(Frame, x),
     x18 = const offset_of!(Frame, x18),
@@ -229,8 +253,8 @@ const _: () = assert!(size_of::<Dump>().is_multiple_of(16));
 // `PeData` is only an address there: the assembly looks at its frame alone.
 #[allow(improper_ctypes)]
 unsafe extern "C" {
-    /// Enters the Normal world with the registers of the PE's frame, at
-    /// ELR_EL3 with SPSR_EL3. SP_EL3 is at the frame from then on.
+    /// Enters the Normal world with the frame's x0 and nothing in the other
+    /// registers, at ELR_EL3 with SPSR_EL3. SP_EL3 is at the frame from then on.
     ///
     /// # Safety
     ///

@@ -350,11 +350,15 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
         write!(icactiver, u32::MAX);
         write!(icpendr, !sgis);
     }
-    for (index, priorities) in PRIORITIES.iter().enumerate() {
-        if let Some(mut register) = field!(sgi, ipriorityr).get(index) {
-            register.write(*priorities);
-        }
+    // One by one: of an array, the compiler makes a loop.
+    macro_rules! write_priorities {
+        ($($index:literal)*) => {
+            $(if let Some(mut register) = field!(sgi, ipriorityr).get($index) {
+                register.write(const { PRIORITIES[$index] });
+            })*
+        };
     }
+    write_priorities!(0 1 2 3 4 5 6 7);
     for index in PRIORITIES.len()..PRIORITIES.len() + extended / 4 {
         if let Some(mut register) = field!(sgi, ipriorityr).get(index) {
             register.write(u32::from_ne_bytes([HIGHEST_NS_PRIORITY; 4]));

@@ -20,7 +20,7 @@ pub struct Claim {
     route: u64,
     /// Its mark of an NMI (FEAT_GICv3_NMI): 0 or 1. A bool would make `None` in
     /// memory something else than zeroes, and the image larger by all of them.
-    nmi: u32,
+    nmi: u8,
 }
 
 /// A PPI of this PE, or an SPI.
@@ -227,9 +227,9 @@ impl<'a> Interrupt<'a> {
     }
 
     /// Marks it as an NMI (1) or not (0); without FEAT_GICv3_NMI the register is RES0.
-    fn set_nmi(&mut self, nmi: u32) {
+    fn set_nmi(&mut self, nmi: u8) {
         with_register!(self, inmir, 1, |mut word: Word<'_>, bit: usize| {
-            word.modify(|marks: u32| marks & !(1u32 << bit) | nmi << bit)
+            word.modify(|marks: u32| marks & !(1u32 << bit) | u32::from(nmi) << bit)
         });
     }
 
