@@ -56,8 +56,7 @@ extern "C" fn boot_main() -> ! {
     // SAFETY: before anything that needs memory as Rust knows it, once, on the
     // boot stack.
     let mut map = unsafe { mmu::turn_on() };
-    // SAFETY: the map has the board's devices, and this is done once.
-    unsafe { Board::enable_consoles() };
+    Board::consoles().enable(Board::UART_CLOCK_HZ);
     log::set_max_level(default_log_level());
     // The only logger there is: this can't fail.
     let _ = log::set_logger(Board::consoles());

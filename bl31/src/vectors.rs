@@ -147,15 +147,26 @@ exit:
     restore
 
 own_exception:
+    // Registers of the Normal world, which this PE does not return to.
     msr     sp_el0, x1
     msr     tpidr_el0, x2
-    // One report at a time, and the first PE keeps the stack for good.
-    ldr     x1, =crash_stack_taken
-1:  ldaxr   w2, [x1]
-    cbnz    w2, 3f
-    // Any value but 0 will do.
-    stxr    w2, w1, [x1]
+    msr     tpidrro_el0, x3
+    // Without the MMU exclusive accesses need not work, and only one PE gets here.
+    mrs     x1, sctlr_el3
+    tbz     x1, #0, 3f
+    // One report at a time: nobody's is 0, a PE's its MPIDR, in which bit 31 is set,
+    // and 1 remains of one that failed.
+    ldr     x1, =crash_reporter
+    mrs     x3, mpidr_el1
+1:  ldaxr   x2, [x1]
+    cmp     x2, x3
+    b.eq    4f
+    cbz     x2, 2f
+    wfe
+    b       1b
+2:  stxr    w2, x3, [x1]
     cbnz    w2, 1b
+3:
     mov     x1, sp
     ldr     x2, ={crash_stack} + {crash_stack_end} - {dump_size}
     mov     sp, x2
@@ -164,6 +175,7 @@ own_exception:
     mrs     x0, tpidr_el3
     mrs     x1, sp_el0
     mrs     x2, tpidr_el0
+    mrs     x3, tpidrro_el0
     stp     x0, x1, [sp, #{d_x} + 0]
     stp     x2, x3, [sp, #{d_x} + 16]
     stp     x4, x5, [sp, #{d_x} + 32]
@@ -181,15 +193,24 @@ own_exception:
     stp     x28, x29, [sp, #{d_x} + 224]
     str     x30, [sp, #{d_x} + 240]
     mov     x0, sp
-    b       {crash}
-3:  wfi
-    b       3b
+    bl      {crash}
+    ldr     x1, =crash_reporter
+    stlr    xzr, [x1]
+    b       5f
+    // This PE's report caused an exception itself.
+4:  mov     x2, #1
+    str     x2, [x1]
+    ldr     x2, ={crash_stack} + {crash_stack_end}
+    mov     sp, x2
+    bl      {crash_again}
+5:  wfi
+    b       5b
     .ltorg
 
-    .section .bss.crash_stack_taken, "aw", %nobits
-    .balign 4
-crash_stack_taken:
-    .zero   4
+    .section .bss.crash_reporter, "aw", %nobits
+    .balign 8
+crash_reporter:
+    .zero   8
 
     .section .text.enter, "ax"
     // Leaves EL3 for an entry point: x0 is the PE's data. What Rust has in the
@@ -239,6 +260,7 @@ enter_normal_world:
     illegal_return = sym crate::trap::illegal_return,
     il = const SpsrEl3::IL.bits().trailing_zeros(),
     crash = sym crate::crash::exception,
+    crash_again = sym crate::crash::again,
     crash_stack = sym CRASH_STACK,
     crash_stack_end = const size_of::<Stack<CRASH_STACK_SIZE>>(),
     dump_size = const size_of::<Dump>(),

@@ -293,12 +293,8 @@ mod on_target {
         /// The consoles, not yet turned on.
         fn consoles() -> &'static Consoles;
 
-        /// Turns the consoles on.
-        ///
-        /// # Safety
-        ///
-        /// [`DEVICES`](Self::DEVICES) are mapped. Called once, by the PE that boots.
-        unsafe fn enable_consoles();
+        /// The clock of the consoles, in Hz.
+        const UART_CLOCK_HZ: u32;
 
         /// Finds out what machine this is: PEs, RAM, GIC, and what the board's
         /// options say. Sets the distributor up.

@@ -25,8 +25,6 @@ use crate::ram::RamMap;
 use crate::topology::Topology;
 use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, Start, protect, tree};
 
-const UART_CLOCK_HZ: u32 = 24_000_000;
-
 /// A block of the translation tables, in bytes: one takes no table of its own, and
 /// Trusted SRAM is small.
 const BLOCK: usize = 2 << 20;
@@ -47,7 +45,9 @@ const MAX_PES: usize = 8;
 /// The cluster is Aff2, the core Aff1 (MPIDR_EL1.MT is 1).
 const CLUSTER_SHIFT: u32 = 16;
 
-static CONSOLES: Consoles = Consoles::new();
+// SAFETY: the machine's PL011s, two of DEVICES.
+static CONSOLES: Consoles =
+    unsafe { Consoles::new(*MemoryMap::UART0.start(), *MemoryMap::UART1.start()) };
 static TOPOLOGY: Topology<MAX_PES, 64> = Topology::new();
 static RAM_MAP: RamMap<4> = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
@@ -68,6 +68,7 @@ impl Platform for Board {
     // GICD_CTLR.EnableGrp0.
     const GATE: usize = GICD;
     const RAW_UART: usize = *MemoryMap::UART0.start();
+    const UART_CLOCK_HZ: u32 = 24_000_000;
     const DEVICES: &'static [Region] = &[
         Region::device(MOTHERBOARD, BLOCK),
         // The distributor up to the end of the redistributors.
@@ -94,12 +95,6 @@ impl Platform for Board {
 
     fn consoles() -> &'static Consoles {
         &CONSOLES
-    }
-
-    unsafe fn enable_consoles() {
-        let (boot, secure) = (*MemoryMap::UART0.start(), *MemoryMap::UART1.start());
-        // SAFETY: the machine's PL011s, mapped as DEVICES.
-        unsafe { CONSOLES.enable(boot, secure, UART_CLOCK_HZ) };
     }
 
     #[inline(never)]

@@ -25,7 +25,6 @@ use fw_cfg::FwCfg;
 
 const UART0: usize = 0x0900_0000;
 const UART1: usize = 0x0904_0000;
-const UART_CLOCK_HZ: u32 = 24_000_000;
 const GICD: usize = 0x0800_0000;
 const GICD_SIZE: usize = 0x1_0000;
 const FW_CFG: usize = 0x0902_0000;
@@ -39,7 +38,8 @@ const MAX_PES: usize = 512;
 /// Aff1 is the cluster, of 16 PEs with a GICv3.
 const CLUSTER_SHIFT: u32 = 8;
 
-static CONSOLES: Consoles = Consoles::new();
+// SAFETY: the machine's PL011s, two of DEVICES.
+static CONSOLES: Consoles = unsafe { Consoles::new(UART0, UART1) };
 static TOPOLOGY: Topology<MAX_PES, 1024> = Topology::new();
 static RAM_MAP: RamMap<8> = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
@@ -58,6 +58,7 @@ impl Platform for Board {
     // GICD_CTLR.EnableGrp0.
     const GATE: usize = GICD;
     const RAW_UART: usize = UART0;
+    const UART_CLOCK_HZ: u32 = 24_000_000;
     const DEVICES: &'static [Region] = &[
         Region::device(GICD, GICD_SIZE),
         Region::device(UART0, PAGE),
@@ -81,11 +82,6 @@ impl Platform for Board {
 
     fn consoles() -> &'static Consoles {
         &CONSOLES
-    }
-
-    unsafe fn enable_consoles() {
-        // SAFETY: the machine's PL011s, mapped as DEVICES.
-        unsafe { CONSOLES.enable(UART0, UART1, UART_CLOCK_HZ) };
     }
 
     // Runs once: it is to stay as small as this crate is built.
