@@ -23,24 +23,28 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         pe.index = index;
         pe.here = Here(Some(here));
         pe.rules = Rules::new(self.port.client());
-        here.set_on(true);
-        // See `pass_on`.
+        self.set_on(index, true);
+        // With the fence in `next_on`: see there.
         fence(Ordering::SeqCst);
+        if self.has_routes.load(Ordering::Relaxed) {
+            self.tend_all(index);
+        }
     }
 
     /// This PE is on its way off (`CPU_OFF`), perhaps from inside a handler, which is abandoned:
     /// unregisters its private events, gives their interrupts back, drops what is pending for
-    /// them and sends the interrupts of RM_ANY events to another PE. Shared events of RM_PE stay
-    /// as they are and wait for the PE, or for another routing.
+    /// them and sends the interrupts of RM_ANY events to another PE: to one that is on, or to the
+    /// next that comes on. Shared events of RM_PE stay as they are and wait for the PE, or for
+    /// another routing.
     pub fn pe_off(&self, pe: &mut Pe<'_, PRIVATE>) {
         let Here(Some(here)) = pe.here else {
             return;
         };
-        here.set_on(false);
+        self.set_on(pe.index, false);
         pe.masked = true;
         self.abandon(pe);
         self.unregister_all_private(pe, here);
-        self.leave_routes(pe.index);
+        self.tend_all(pe.index);
         pe.index = usize::MAX;
         pe.here = Here(None);
         pe.rules = Rules::OFF;
