@@ -482,3 +482,19 @@ fn an_interrupt_that_two_pes_leave_one_after_the_other_finds_the_third() {
         assert_eq!(c.sdei.port().route.load(Relaxed), 2);
     });
 }
+
+#[test]
+fn a_signal_races_with_a_pe_that_fails() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        b.register(0);
+        let signaller = thread::spawn(move || {
+            let answer = a.call(&[SIGNAL, 0, 1]);
+            assert!(answer == 0 || answer == INVALID_PARAMETERS);
+            a
+        });
+        b.sdei.pe_failed(1);
+        let mut a = signaller.join().unwrap();
+        assert_eq!(a.call(&[SIGNAL, 0, 1]), INVALID_PARAMETERS);
+    });
+}

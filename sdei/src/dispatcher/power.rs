@@ -50,6 +50,23 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         pe.rules = Rules::OFF;
     }
 
+    /// PE number `index` has failed in EL3 and never leaves it: from now on signals to it are
+    /// [`Error::InvalidParameters`], it is not asked to take shared events, and no interrupt is
+    /// sent to it that was not before.
+    ///
+    /// Takes neither the [`Pe`], which may be inconsistent, nor a lock, which the PE may hold, and
+    /// asks nothing of the [`Port`]. So what only a lock's holder may change is changed when
+    /// another PE next holds it: the interrupts of RM_ANY events go elsewhere when a PE comes on
+    /// or goes off, and a question that the PE has not answered goes on to the next PE when
+    /// another looks at the event. A shared handler that runs there never ends, and a lock that
+    /// the PE holds is never released: event 0, which needs none, works on.
+    pub fn pe_failed(&self, index: usize) {
+        if let Some(pe) = self.pes.get(index) {
+            pe.unregister_event0();
+            self.set_on(index, false);
+        }
+    }
+
     /// This PE is about to be suspended with its context lost (`CPU_SUSPEND` to a power-down
     /// state, `SYSTEM_SUSPEND`). Nothing changes; registrations survive, and so does what is
     /// pending. Standby needs no call.
