@@ -3,8 +3,8 @@
 use std::{vec, vec::Vec};
 
 use super::machine::{
-    FIXED_SPI, Machine, PRIVATE_NORMAL, SHARED_FIXED, SHARED_NORMAL, SHARED_SLOT, SPI, mpidr, n,
-    number,
+    FIXED_SPI, Machine, PRIVATE_CRITICAL, PRIVATE_NORMAL, SHARED_FIXED, SHARED_NORMAL, SHARED_SLOT,
+    SPI, mpidr, n, number,
 };
 use crate::Error;
 
@@ -420,20 +420,26 @@ fn a_round_comes_to_the_one_pe_that_is_on_and_can() {
 
 #[test]
 fn a_pe_that_is_asked_and_busy_passes_on() {
-    for keep in [n::MASK, n::COMPLETE] {
-        let mut machine = with_explicit(4);
-        machine.ok(0, n::MASK, &[]);
-        for pe in [1, 2] {
-            if keep == n::MASK {
-                machine.ok(pe, n::MASK, &[]);
-            } else {
-                machine.ready(pe, PRIVATE_NORMAL);
-                machine.raise(pe, PRIVATE_NORMAL).unwrap();
+    for handler in [None, Some(PRIVATE_NORMAL), Some(PRIVATE_CRITICAL)] {
+        for masked in [false, true] {
+            if handler.is_none() && !masked {
+                continue;
             }
+            let mut machine = with_explicit(4);
+            machine.ok(0, n::MASK, &[]);
+            for pe in [1, 2] {
+                if let Some(event) = handler {
+                    machine.ready(pe, event);
+                    machine.raise(pe, event).unwrap();
+                }
+                if masked {
+                    machine.ok(pe, n::MASK, &[]);
+                }
+            }
+            machine.raise(0, SHARED_NORMAL).unwrap();
+            machine.settle();
+            assert_eq!(machine.entered(3), SHARED_NORMAL);
         }
-        machine.raise(0, SHARED_NORMAL).unwrap();
-        machine.settle();
-        assert_eq!(machine.entered(3), SHARED_NORMAL);
     }
 }
 
