@@ -147,25 +147,19 @@ impl<P: Port> Psci<'_, P> {
         // A caller that is refused asks again, and one that is not ends a state (OFF) that another
         // PE may be waiting for in AFFINITY_INFO: the others' turn first.
         P::relax();
-        self.check_off(target)?;
         self.tree.turn_on(self.place(target), self.now(), || {
-            self.check_off(target)?;
+            match states::of(self.pes, target) {
+                State::Off => {}
+                State::Pending => return Err(ErrorCode::OnPending),
+                State::On => return Err(ErrorCode::AlreadyOn),
+                State::Failed => return Err(ErrorCode::InternalFailure),
+            }
             self.pes[target].set_entry(entry);
             states::turn_on(self.pes, target, true);
             Ok(())
         })?;
         self.port.power_on(target);
         Ok(SUCCESS)
-    }
-
-    /// Whether a PE can be turned on.
-    fn check_off(&self, pe: usize) -> Result<(), ErrorCode> {
-        match states::of(self.pes, pe) {
-            State::Off => Ok(()),
-            State::Pending => Err(ErrorCode::OnPending),
-            State::On => Err(ErrorCode::AlreadyOn),
-            State::Failed => Err(ErrorCode::InternalFailure),
-        }
     }
 
     /// `AFFINITY_INFO` (DEN0022 5.1.5): of all PEs that share the affinity fields from level
@@ -177,7 +171,7 @@ impl<P: Port> Psci<'_, P> {
         let ignored = match lowest {
             0 => {
                 let pe = self.pe(target)?;
-                return answer(states::of_all(self.pes, pe, pe + 1));
+                return answer(states::of_all(self.pes, pe, pe));
             }
             1 => 0xff,
             2 => 0xffff,
@@ -187,10 +181,11 @@ impl<P: Port> Psci<'_, P> {
         let target = affinity(target)?;
         let first = self.first_not_below(target & !ignored);
         let end = self.first_not_below((target | ignored) + 1);
-        if first == end {
+        if first >= end {
             return Err(ErrorCode::InvalidParameters);
         }
-        answer(self.tree.frozen(|| states::of_all(self.pes, first, end)))
+        let last = end - 1;
+        answer(self.tree.frozen(|| states::of_all(self.pes, first, last)))
     }
 
     /// The index of the first PE whose affinity fields are not below `affinity`; the number of PEs

@@ -1,6 +1,6 @@
 //! The state machine of one machine, and the life of a PE in it.
 
-use crate::states::{self, State};
+use crate::states;
 use crate::sync::const_unless_loom;
 use crate::tree::{Place, Tree};
 use crate::{Entry, ExecutionState, Pe, Port, PowerLevel};
@@ -52,7 +52,7 @@ pub enum Outcome {
 pub struct Psci<'a, P> {
     pub(crate) port: &'a P,
     pub(crate) pes: &'a [Pe],
-    pub(crate) tree: Tree<P>,
+    pub(crate) tree: Tree,
 }
 
 impl<'a, P> Psci<'a, P> {
@@ -72,24 +72,16 @@ impl<P: Port> Psci<'_, P> {
     /// Marks the PE that boots the machine as on. To be called once, by that PE, before it enters
     /// the Normal world.
     pub fn boot(&self, me: usize) {
-        let publish = || {
-            states::turn_on(self.pes, me, false);
-            Ok(())
-        };
-        // Nothing is refused.
-        let _ = self.tree.turn_on(self.place(me), self.now(), publish);
+        self.tree.run(self.place(me), self.now());
+        states::turn_on(self.pes, me, false);
     }
 
     /// Where an off PE has to go, or `None` if nobody turned it on: a PE that is off asks this
     /// when it starts to wait and after each wake-up. After `Some` the PE is on.
     #[must_use]
     pub fn start(&self, me: usize) -> Option<Entry> {
-        if states::of(self.pes, me) != State::Pending {
-            return None;
-        }
-        let entry = self.pes[me].entry();
-        states::start(self.pes, me);
-        Some(entry)
+        // The entry point is overwritten only once the PE is off again.
+        states::start(self.pes, me).then(|| self.pes[me].entry())
     }
 
     /// Makes the calling PE off for everyone to see. From here on another PE may turn it on

@@ -10,7 +10,7 @@
 use crate::Pe;
 use crate::sync::{AtomicU64, const_unless_loom};
 use arm_psci::AffinityInfo;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// PEs to a word.
 const WIDTH: usize = 32;
@@ -48,14 +48,16 @@ impl States {
 
 /// The word that has the state of a PE, and how far its bits are shifted in it. It is kept in the
 /// [`Pe`] that has the number of the word, so that there is room for all PEs.
+#[inline(always)]
 fn word(pes: &[Pe], pe: usize) -> (&AtomicU64, usize) {
     (&pes[pe / WIDTH].states.0, pe % WIDTH)
 }
 
 /// The state of one PE.
+#[inline]
 pub(crate) fn of(pes: &[Pe], pe: usize) -> State {
     let (word, shift) = word(pes, pe);
-    // Acquire pairs with the Release of `turn_on` and `off`: a PE that starts sees its entry
+    // Acquire pairs with the Release of `turn_on` and `off`: a PE that starts finds its entry
     // point, and all that the caller of CPU_ON wrote; a caller that is told OFF may reuse what the
     // PE used until then.
     let bits = word.load(Acquire) >> shift;
@@ -67,23 +69,32 @@ pub(crate) fn of(pes: &[Pe], pe: usize) -> State {
     }
 }
 
-/// What `AFFINITY_INFO` says of the PEs `first..end`, which are not none. To be called with the
-/// tree's lock held if they are several: else a PE that turns another on and goes off can be missed
-/// twice.
-pub(crate) fn of_all(pes: &[Pe], first: usize, end: usize) -> AffinityInfo {
+/// What `AFFINITY_INFO` says of the PEs `first..=last`. To be called with the tree's lock held if
+/// they are several: else a PE that turns another on and goes off can be missed twice.
+pub(crate) fn of_all(pes: &[Pe], first: usize, last: usize) -> AffinityInfo {
+    let (first_word, last_word) = (first / WIDTH, last / WIDTH);
     let mut found = AffinityInfo::Off;
-    for number in first / WIDTH..end.div_ceil(WIDTH) {
-        let start = number * WIDTH;
-        let low = u32::MAX << first.saturating_sub(start);
-        let high = u32::MAX >> (start + WIDTH).saturating_sub(end);
-        let bits = pes[number].states.0.load(Acquire);
-        let present = (bits >> WIDTH) as u32 & low & high;
-        if present & !(bits as u32) != 0 {
+    let mut number = first_word;
+    while let Some(pe) = pes.get(number)
+        && number <= last_word
+    {
+        let mut bits = u32::MAX;
+        if number == first_word {
+            bits <<= first % WIDTH;
+        }
+        if number == last_word {
+            bits &= u32::MAX >> (WIDTH - 1 - last % WIDTH);
+        }
+        // Acquire: see `of`.
+        let states = pe.states.0.load(Acquire);
+        bits &= (states >> WIDTH) as u32;
+        if bits & !(states as u32) != 0 {
             return AffinityInfo::On;
         }
-        if present != 0 {
+        if bits != 0 {
             found = AffinityInfo::OnPending;
         }
+        number += 1;
     }
     found
 }
@@ -97,11 +108,17 @@ pub(crate) fn turn_on(pes: &[Pe], pe: usize, pending: bool) {
     word.fetch_or(bits << shift, Release);
 }
 
-/// Pending → on.
-pub(crate) fn start(pes: &[Pe], pe: usize) {
+/// Pending → on, and whether it was pending. Only the PE itself calls this.
+pub(crate) fn start(pes: &[Pe], pe: usize) -> bool {
     let (word, shift) = word(pes, pe);
-    // Release: a caller that sees the PE on sees what it did before.
-    word.fetch_and(!(PENDING << shift), Release);
+    let pending = PRESENT | PENDING;
+    // Acquire: see `of`.
+    let starts = word.load(Acquire) >> shift & pending == pending;
+    if starts {
+        // Relaxed: what it did before is published when it goes off.
+        word.fetch_and(!(PENDING << shift), Relaxed);
+    }
+    starts
 }
 
 /// On → off. To be called with the tree's lock held.

@@ -1,13 +1,10 @@
 //! Atomics and the lock; under `cfg(loom)` those of the model checker.
 
 #[cfg(not(loom))]
-use core::marker::PhantomData;
-#[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{AtomicU8, AtomicU64};
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU64};
 
-use crate::Port;
 use core::sync::atomic::Ordering::Relaxed;
 
 /// `const` where atomics have a `const` constructor, which those of the model checker have not.
@@ -23,32 +20,17 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-/// How a PE waits for a lock on the machine `P`.
-#[cfg(not(loom))]
-#[derive(Debug)]
-struct Wait<P>(PhantomData<P>);
-
-#[cfg(not(loom))]
-impl<P: Port> spin::RelaxStrategy for Wait<P> {
-    #[inline(always)]
-    fn relax() {
-        P::relax();
-    }
-}
-
 /// A lock for a few loads and stores at a time. PEs get it in the order in which they ask for it,
 /// so PEs that make one call after another can't keep it from another PE.
 #[derive(Debug)]
-pub(crate) struct Lock<T, P> {
+pub(crate) struct Lock<T> {
     #[cfg(not(loom))]
-    inner: spin::mutex::TicketMutex<T, Wait<P>>,
+    inner: spin::mutex::TicketMutex<T>,
     #[cfg(loom)]
     inner: loom::sync::Mutex<T>,
-    #[cfg(loom)]
-    port: core::marker::PhantomData<fn() -> P>,
 }
 
-impl<T, P> Lock<T, P> {
+impl<T> Lock<T> {
     const_unless_loom! {
         /// An open lock.
         pub fn new(value: T) -> Self {
@@ -57,18 +39,14 @@ impl<T, P> Lock<T, P> {
                 inner: spin::mutex::TicketMutex::new(value),
                 #[cfg(loom)]
                 inner: loom::sync::Mutex::new(value),
-                #[cfg(loom)]
-                port: core::marker::PhantomData,
             }
         }
     }
-}
 
-impl<T, P: Port> Lock<T, P> {
     // One copy for all that take it.
     #[cfg(not(loom))]
     #[inline(never)]
-    fn lock(&self) -> spin::mutex::TicketMutexGuard<'_, T, Wait<P>> {
+    fn lock(&self) -> spin::mutex::TicketMutexGuard<'_, T> {
         self.inner.lock()
     }
 

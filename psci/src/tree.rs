@@ -5,7 +5,7 @@
 
 use crate::stat::Stat;
 use crate::sync::{AtomicU64, Lock, Locked, const_unless_loom};
-use crate::{Port, PowerLevel, PowerState, Suspend};
+use crate::{PowerLevel, PowerState, Suspend};
 use arm_psci::{ErrorCode, HwState, SuspendMode};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -168,10 +168,10 @@ struct Coordination {
     os_initiated: bool,
 }
 
-/// The root of the tree of the machine `P`.
+/// The root of the tree.
 #[derive(Debug)]
-pub(crate) struct Tree<P> {
-    lock: Lock<Coordination, P>,
+pub(crate) struct Tree {
+    lock: Lock<Coordination>,
     system: Domain,
     /// How many PEs are not off.
     pes_on: Locked,
@@ -184,7 +184,7 @@ pub(crate) struct Tree<P> {
     clusters_up: Locked,
 }
 
-impl<P> Tree<P> {
+impl Tree {
     const_unless_loom! {
         /// A machine that is off.
         pub fn new() -> Self {
@@ -201,9 +201,7 @@ impl<P> Tree<P> {
             }
         }
     }
-}
 
-impl<P: Port> Tree<P> {
     /// A PE is turned on, unless `publish` refuses it, which also tells the others. The PE may start
     /// at once, but finds the tree only after it has changed.
     ///
@@ -223,13 +221,15 @@ impl<P: Port> Tree<P> {
         })
     }
 
-    /// A PE runs again after standby.
+    /// A PE runs again after standby, or is the one that boots.
+    #[inline(never)]
     pub(crate) fn run(&self, place: Place, now: u64) {
         self.lock
             .with(|_| self.enter(place, Activity::Running, false, now));
     }
 
     /// A PE runs again after a power-down. `false` and no change if it was not powered down.
+    #[inline(never)]
     pub(crate) fn resume(&self, place: Place, now: u64) -> bool {
         self.lock.with(|_| {
             let activity = place.pe.activity();

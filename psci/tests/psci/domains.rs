@@ -147,7 +147,7 @@ fn compare(mpidrs: BTreeSet<u64>, seed: u64) {
 
 #[test]
 fn clusters_of_sixteen() {
-    compare((0..512).map(|n| (n / 16) << 8 | n % 16).collect(), 1);
+    compare((0..512).map(|n| ((n / 16) << 8) | (n % 16)).collect(), 1);
 }
 
 #[test]
@@ -163,6 +163,9 @@ fn all_fields_with_gaps() {
 
 #[test]
 fn fewer_than_a_word() {
-    compare((0..8).map(|n| (n / 4) << 16 | (n % 4) << 8).collect(), 4);
+    compare(
+        (0..8).map(|n| ((n / 4) << 16) | ((n % 4) << 8)).collect(),
+        4,
+    );
     compare([0x0, 0xff_00ff_ffff].into(), 5);
 }
