@@ -79,19 +79,39 @@ fn power_down(pe: &mut PeData) {
     resume(pe);
 }
 
-/// Ends the power-down of this PE, which an interrupt has woken.
-pub fn resume(pe: &mut PeData) {
-    let entry = PSCI.resume(pe.index);
+/// Ends the power-down of this PE. The answer is whether it was suspended.
+fn resume(pe: &mut PeData) -> bool {
+    let Some(entry) = PSCI.resume(pe.index) else {
+        return false;
+    };
     SDEI.pe_resume(&mut pe.sdei);
     Board::wake_pe_interrupts(pe.index);
     secure_timer::resume(pe);
     enter(pe, &entry);
+    true
+}
+
+/// Makes this PE, which comes out of a reset, go where PSCI says, which alone
+/// knows: the Normal world may have a way to power a PE up, or to wake it, that
+/// PSCI is not asked for.
+pub fn reset(pe: &mut PeData) {
+    if Board::POWERS_DOWN {
+        if let Some(entry) = PSCI.start(pe.index) {
+            *pe = PeData::new(pe.index);
+            return start(pe, &entry);
+        }
+        if resume(pe) {
+            return;
+        }
+    }
+    Board::configure_pe_interrupts(pe.index);
+    wait_and_start(pe);
 }
 
 /// Makes this PE, which said that it is off, start once another turns it on. A
 /// machine that can powers it off, and this never returns: it comes back by
-/// [`turned_on`].
-pub fn wait_and_start(pe: &mut PeData) {
+/// [`reset`].
+fn wait_and_start(pe: &mut PeData) {
     leave_lower_els();
     Board::power_off(pe.index);
     gic::silence_pe();
@@ -105,17 +125,6 @@ pub fn wait_and_start(pe: &mut PeData) {
         barrier::dsb(barrier::SY);
         wfi();
         gic::drain();
-    }
-}
-
-/// Makes this PE start, which another one had powered on.
-pub fn turned_on(pe: &mut PeData) {
-    match PSCI.start(pe.index) {
-        Some(entry) => start(pe, &entry),
-        None => {
-            Board::configure_pe_interrupts(pe.index);
-            wait_and_start(pe);
-        }
     }
 }
 

@@ -55,7 +55,8 @@ mod on_target {
     use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
     pub use crate::ports::{
-        PsciPort, SdeiPort, client_el, control, exlock_enabled, features, take_exception, vbar,
+        PsciPort, SdeiPort, client_el, control, exlock_enabled, features, relax, take_exception,
+        vbar,
     };
     use crate::topology::TopologyError;
 
@@ -138,17 +139,6 @@ mod on_target {
                 _ => return None,
             })
         }
-    }
-
-    /// Why a PE is where the image starts.
-    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-    pub enum Start {
-        /// The machine was turned on, or reset.
-        Reset,
-        /// Another PE powered it on ([`Platform::power_on`]).
-        TurnedOn,
-        /// An interrupt ended [`Platform::power_down`].
-        Woken,
     }
 
     /// Makes memory accessible to EL3, at the address where it is.
@@ -330,7 +320,8 @@ mod on_target {
         /// off, and says whether it was on.
         fn mem_protect(enable: bool) -> bool;
 
-        /// The affinity fields of a PE.
+        /// The affinity fields of a PE. Of two PEs the one with the lower ones has the
+        /// lower index.
         fn pe_affinity(index: usize) -> u64;
 
         /// The index of the PE that an MPIDR names.
@@ -342,16 +333,16 @@ mod on_target {
             None
         }
 
-        /// Why this PE, the one with this index, is here.
-        fn start(_index: usize) -> Start {
-            Start::Reset
-        }
-
         /// Makes a PE that is off go on: back to the image's start, or out of
         /// its wait in EL3.
         fn power_on(index: usize) {
             Self::raise_sgi(SGI_POWER_ON, index);
         }
+
+        /// Whether [`power_off`](Self::power_off) and
+        /// [`power_down`](Self::power_down) take a PE's power away: then it is reset
+        /// when it comes back.
+        const POWERS_DOWN: bool = false;
 
         /// Powers this PE off until [`power_on`](Self::power_on). Returns only
         /// where the machine can't: then EL3 waits in its place.

@@ -23,7 +23,7 @@ use crate::gic::{self, Distributor, PeInterrupts};
 use crate::gic_events::Interrupt;
 use crate::ram::RamMap;
 use crate::topology::Topology;
-use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, Start, protect, tree};
+use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, protect, tree};
 
 /// A block of the translation tables, in bytes: one takes no table of its own, and
 /// Trusted SRAM is small.
@@ -74,6 +74,8 @@ impl Platform for Board {
         // The distributor up to the end of the redistributors.
         Region::device(GICD, GICR + GICR_SIZE - GICD),
     ];
+
+    const POWERS_DOWN: bool = true;
 
     const PSCI: psci::Features = psci::Features {
         power_down: Some(PowerLevel::System),
@@ -181,10 +183,6 @@ impl Platform for Board {
 
     fn counter_frequency() -> Option<u64> {
         Some(COUNTER_HZ.load(Relaxed))
-    }
-
-    fn start(index: usize) -> Start {
-        power::start(TOPOLOGY.affinity(index))
     }
 
     fn power_on(index: usize) {
