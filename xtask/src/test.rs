@@ -353,6 +353,15 @@ fn run_linux_on(bench: &Bench, tests: &[&linux::Test], options: &Options) -> Res
             let mut machine = test.machine(&qemu, &files).map_err(anyhow::Error::msg)?;
             let disk = test.has_disk.then(|| vmcore::disk(&name)).transpose()?;
             machine.disk.clone_from(&disk);
+            if test.initramfs_size > 0 {
+                let padded = initramfs::padded(&files.initramfs, test.initramfs_size)?;
+                machine.initrd = Some(padded);
+            }
+            if let Some(edit) = test.tree {
+                let file = format!("{}.dtb", harness::session::file_stem(&name));
+                harness::tree::give(&mut machine, edit, &project::logs().join(file))
+                    .map_err(anyhow::Error::msg)?;
+            }
             let machine = bench.complete(machine, &name)?;
             jobs.push(Job {
                 name,

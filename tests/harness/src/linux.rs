@@ -10,6 +10,7 @@ use crate::board::Board;
 use crate::fvp;
 use crate::machine::{Machine, Qemu};
 use crate::session::BANNER;
+use crate::tree;
 
 /// The newest of Debian's stock kernels that the tests know.
 pub const NEWEST: &str = "7.3";
@@ -140,6 +141,12 @@ pub struct Test {
     pub forbidden: &'static [&'static str],
     /// Further arguments of QEMU.
     pub extra: &'static [&'static str],
+    /// What is changed in the device tree, if it is given one.
+    pub tree: Option<tree::Edit>,
+    /// How many PEs less the kernel finds.
+    pub missing: u32,
+    /// What the initramfs is padded to, in bytes.
+    pub initramfs_size: u64,
     /// Whether the initramfs has the kernel in it.
     pub has_kernel: bool,
     /// Whether the machine has an empty disk.
@@ -162,6 +169,9 @@ impl Test {
             steps: Vec::new(),
             forbidden: FORBIDDEN,
             extra: &[],
+            tree: None,
+            missing: 0,
+            initramfs_size: 0,
             has_kernel: false,
             has_disk: false,
             old_qemu: false,
@@ -258,11 +268,11 @@ pub fn command_line(kernel: &str, script: Option<&str>, append: &str) -> String 
 
 /// What the console shows when a kernel on `cpus` PEs has found PSCI and SDEI.
 fn detected(test: Test) -> Test {
-    let cpus = test.cpus;
+    let cpus = test.cpus - test.missing;
     let test = test
         .expect(BANNER)
         .expect(r"psci: PSCIv1\.\d detected in firmware")
-        .expect(format!("smp: Brought up 1 node, {cpus} CPU"));
+        .expect(format!("smp: Brought up \\d nodes?, {cpus} CPU"));
     test.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
 }
 
@@ -279,7 +289,7 @@ pub(crate) fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut
     };
     let mut test = Test::new(name, boot);
     change(&mut test);
-    let cpus = test.cpus;
+    let cpus = test.cpus - test.missing;
     detected(test)
         .expect(format!("bl31-test: ran on {cpus} CPUs"))
         .expect("reboot: Power down")
@@ -300,6 +310,51 @@ pub(crate) fn scripted(name: &str, kernel: &'static str, script: &'static str, c
     let mut test = Test::new(name, boot);
     test.cpus = cpus;
     test
+}
+
+/// Device trees that Linux takes: what is different about them, and how many CPUs
+/// less there are.
+const TREES: [(&str, tree::Edit, u32); 5] = [
+    ("another firmware's methods", tree::anothers, 0),
+    ("other CPUs", tree::other_cpus, 1),
+    ("reserved memory, without /chosen", tree::reserved, 0),
+    ("40 levels", tree::deep, 0),
+    ("2 MB in it", tree::big, 0),
+];
+
+/// The kernel and its initramfs are in two NUMA nodes.
+fn across_nodes() -> Test {
+    let name = format!("boot {NEWEST}, across NUMA nodes");
+    boots(name, NEWEST, |test| {
+        test.memory = "384M";
+        test.extra = &[
+            "-object",
+            "memory-backend-ram,id=node0,size=64M",
+            "-object",
+            "memory-backend-ram,id=node1,size=64M",
+            "-object",
+            "memory-backend-ram,id=node2,size=64M",
+            "-object",
+            "memory-backend-ram,id=node3,size=64M",
+            "-object",
+            "memory-backend-ram,id=node4,size=64M",
+            "-object",
+            "memory-backend-ram,id=node5,size=64M",
+            "-numa",
+            "node,memdev=node0",
+            "-numa",
+            "node,memdev=node1",
+            "-numa",
+            "node,memdev=node2",
+            "-numa",
+            "node,memdev=node3",
+            "-numa",
+            "node,memdev=node4",
+            "-numa",
+            "node,memdev=node5",
+        ];
+        test.initramfs_size = 41 << 20;
+    })
 }
 
 /// All the tests, in the order in which they are run.
@@ -329,6 +384,14 @@ pub fn tests() -> Vec<Test> {
             test.el2 = false;
         }));
     }
+    for (what, edit, missing) in TREES {
+        let name = format!("boot {NEWEST}, device tree with {what}");
+        tests.push(boots(name, NEWEST, |test| {
+            test.tree = Some(edit);
+            test.missing = missing;
+        }));
+    }
+    tests.push(across_nodes());
     tests.extend(stock());
     tests.extend(nmi());
     tests.extend(power::tests());
@@ -505,6 +568,9 @@ fn others() -> Vec<Test> {
             test.memory = "32M";
         }),
         refused("refused: no GICv3", linux, |test| test.gic = 2),
+        refused("refused: a tree without CPU 0", Boot::Nothing, |test| {
+            test.tree = Some(tree::no_cpu_0);
+        }),
     ];
     others.extend(["panic", "fault", "write", "execute", "stack"].map(crash));
     others
