@@ -10,7 +10,7 @@ use aarch64_cpu::asm::barrier;
 use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
 use aarch64_paging::mair::{Mair, MairAttribute, NormalMemory};
 use aarch64_paging::paging::{Constraints, El3, MemoryRegion, PageTable, RootTable, Translation};
-use arm_sysregs::el1::accessors::read_id_aa64mmfr0_el1;
+use arm_sysregs::el1::accessors::{read_id_aa64mmfr0_el1, read_id_aa64pfr0_el1};
 use arm_sysregs::el3::accessors::{write_mair_el3, write_tcr_el3, write_ttbr0_el3};
 use arm_sysregs::el3::registers::{MairEl3, SctlrEl3, TcrEl3, Ttbr0El3};
 use platform::cache::flush;
@@ -97,6 +97,14 @@ const MAPPED: El23Attributes = El23Attributes::VALID
     .union(El23Attributes::ACCESSED)
     .union(El23Attributes::USER_RES1);
 
+/// The Normal world's memory.
+const NON_SECURE: El23Attributes = MAPPED.union(NORMAL).union(El23Attributes::NS);
+
+/// NSE, with FEAT_RME: memory and devices of EL3's own are Root's then, and an
+/// instruction fetch from any other space faults (Arm DDI 0615). The library
+/// knows the bit by its name in other regimes. RES0 without FEAT_RME.
+const ROOT: El23Attributes = El23Attributes::NON_GLOBAL;
+
 /// 48 bits of address.
 const ROOT_LEVEL: usize = 0;
 const T0SZ: u8 = 64 - 48;
@@ -169,6 +177,8 @@ const MAX_BOOT_REGIONS: usize = 16;
 pub struct Map {
     /// Never dropped: the MMU of every PE reads it for good.
     root: ManuallyDrop<RootTable<El3, Pool>>,
+    /// In each descriptor that maps something of EL3's own.
+    own: El23Attributes,
     boot_regions: [Option<Region>; MAX_BOOT_REGIONS],
 }
 
@@ -176,6 +186,11 @@ impl Map {
     fn new() -> Self {
         Self {
             root: ManuallyDrop::new(RootTable::new(Pool { used: 0 }, ROOT_LEVEL, El3)),
+            own: if read_id_aa64pfr0_el1().is_feat_rme_present() {
+                MAPPED | ROOT
+            } else {
+                MAPPED
+            },
             boot_regions: [None; MAX_BOOT_REGIONS],
         }
     }
@@ -217,33 +232,34 @@ impl Map {
             &raw const __bss_start as usize,
             &raw const __bss_end as usize,
         );
-        self.range(text.0, text.1, MAPPED | NORMAL | READ_ONLY);
-        self.range(rodata.0, rodata.1, MAPPED | NORMAL | READ_ONLY | XN);
-        self.range(data.0, data.1, MAPPED | NORMAL | XN);
-        self.range(kept.0, kept.1, MAPPED | NORMAL | XN);
-        self.range(bss.0, bss.1, MAPPED | NORMAL | XN);
+        let own = self.own | NORMAL;
+        self.range(text.0, text.1, own | READ_ONLY);
+        self.range(rodata.0, rodata.1, own | READ_ONLY | XN);
+        self.range(data.0, data.1, own | XN);
+        self.range(kept.0, kept.1, own | XN);
+        self.range(bss.0, bss.1, own | XN);
         // Of the stacks everything but the guard pages.
         for (start, size) in [
             (stack_start(&BOOT_STACK), BOOT_STACK_SIZE),
             (stack_start(&CRASH_STACK), CRASH_STACK_SIZE),
         ] {
-            self.range(start, start + size, MAPPED | NORMAL | XN);
+            self.range(start, start + size, own | XN);
         }
     }
 
     fn region(&mut self, region: Region) {
         let attributes = match region.memory {
-            Memory::Device => DEVICE,
-            Memory::NonSecure => NORMAL | El23Attributes::NS,
+            Memory::Device => self.own | DEVICE,
+            Memory::NonSecure => NON_SECURE,
         };
-        self.range(region.start, region.end, MAPPED | attributes | XN);
+        self.range(region.start, region.end, attributes | XN);
     }
 
     /// Maps the slots of as many PEs, without their guard pages.
     pub fn slots(&mut self, count: usize) {
         for slot in 0..count {
             let page = slot_page(slot);
-            self.range_at(page, page + PAGE, slot_memory(slot), MAPPED | NORMAL | XN);
+            self.range_at(page, page + PAGE, slot_memory(slot), self.own | NORMAL | XN);
         }
         walks_see_it();
     }
@@ -284,12 +300,7 @@ impl Mapper for Map {
             let window_end = window + (next - at);
             // Never all that a table has: the library would free the table, and
             // take another from the pool for the next piece.
-            self.range_at(
-                window,
-                window_end,
-                at & !(PAGE - 1),
-                MAPPED | NORMAL | El23Attributes::NS | XN,
-            );
+            self.range_at(window, window_end, at & !(PAGE - 1), NON_SECURE | XN);
             walks_see_it();
             // SAFETY: the caller's promise; just mapped.
             unsafe { core::ptr::write_bytes(window as *mut u8, 0, next - at) };

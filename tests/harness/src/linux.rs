@@ -18,6 +18,9 @@ pub const NEWEST: &str = "7.3";
 /// The stock kernels of Debian that are booted, by version.
 pub const STOCK: [&str; 3] = ["6.1", "6.12", NEWEST];
 
+/// A CPU with FEAT_RME.
+pub(crate) const RME: &str = "max,x-rme=on";
+
 /// The name of the kernel with SDEI's cross-CPU NMI.
 pub const NMI: &str = "nmi";
 
@@ -384,6 +387,9 @@ pub fn tests() -> Vec<Test> {
             test.el2 = false;
         }));
     }
+    tests.push(boots(format!("boot {NEWEST}, FEAT_RME"), NEWEST, |test| {
+        test.cpu = RME;
+    }));
     for (what, edit, missing) in TREES {
         let name = format!("boot {NEWEST}, device tree with {what}");
         tests.push(boots(name, NEWEST, |test| {

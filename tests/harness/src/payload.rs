@@ -7,6 +7,7 @@ use regex::Regex;
 
 use crate::board::Board;
 use crate::fvp;
+use crate::linux::RME;
 use crate::machine::{Machine, Qemu};
 use crate::session::{Failure, Session};
 use crate::tally::Tally;
@@ -61,7 +62,7 @@ pub fn runs() -> Vec<Run> {
             }
         }
     }
-    for cpu in ["cortex-a57", "neoverse-n1"] {
+    for cpu in ["cortex-a57", "neoverse-n1", RME] {
         let mut run = run_on(Board::QemuVirt, 2, true, true);
         run.name = format!("{}, {cpu}", run.name);
         run.cpu = cpu;
