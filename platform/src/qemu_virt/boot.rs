@@ -65,7 +65,7 @@ const _: () = assert!(2 * fdt::MAX_SIZE <= LOW_RAM);
 /// Flash 1, which the Normal world sees.
 const FLASH: usize = 0x0400_0000;
 
-pub(super) const NO_ANSWER: BootError = BootError::Transfer("QEMU's fw_cfg");
+pub(super) const NO_ANSWER: BootError = BootError::Transfer("QEMU's fw_cfg DMA");
 
 pub(super) const MORE_RAM: &str = "QEMU: -m";
 

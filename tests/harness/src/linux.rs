@@ -573,7 +573,10 @@ fn others() -> Vec<Test> {
         refused("refused: too little RAM", linux.clone(), |test| {
             test.memory = "32M";
         }),
-        refused("refused: no GICv3", linux, |test| test.gic = 2),
+        refused("refused: no GICv3", linux.clone(), |test| test.gic = 2),
+        refused("refused: fw_cfg without DMA", linux.clone(), |test| {
+            test.extra = &["-global", "fw_cfg_mem.dma_enabled=off"];
+        }),
         refused("refused: a tree without CPU 0", Boot::Nothing, |test| {
             test.tree = Some(tree::no_cpu_0);
         }),
