@@ -276,13 +276,16 @@ mod on_target {
         /// What makes the machine start the image at EL3, to follow "not started
         /// at EL3"; empty if it can't do anything else.
         const NEEDS_EL3: &'static str;
+        /// What makes the machine's PEs start in AArch64, to follow "no AArch64";
+        /// empty if they can't do anything else.
+        const NEEDS_AARCH64: &'static str = "";
         /// The address of a 32-bit register, readable without translation,
         /// whose bit 0 is clear out of reset, until [`release`](Self::release)
         /// sets it. Memory can't serve: it keeps its contents over a reset.
         const GATE: usize;
         /// The data register of a UART that takes characters without having
         /// been set up, for the one thing that has to be said before anything
-        /// works: that the image was not started at EL3.
+        /// works: that the image was not started at EL3, or not in AArch64.
         const RAW_UART: usize;
         /// Devices that EL3 uses throughout, besides those that
         /// [`discover`](Self::discover) finds.

@@ -56,6 +56,7 @@ impl Platform for Board {
     const BOOT_AFFINITY: u64 = 0;
     const TABLES: usize = 24;
     const NEEDS_EL3: &'static str = " (QEMU: -M virt,secure=on)";
+    const NEEDS_AARCH64: &'static str = " (QEMU: -cpu max)";
     // GICD_CTLR.EnableGrp0.
     const GATE: usize = GICD;
     const RAW_UART: usize = UART0;

@@ -574,6 +574,7 @@ fn others() -> Vec<Test> {
             test.memory = "32M";
         }),
         refused("refused: no GICv3", linux.clone(), |test| test.gic = 2),
+        refused("refused: no CPU model", Boot::Nothing, |test| test.cpu = ""),
         refused("refused: fw_cfg without DMA", linux.clone(), |test| {
             test.extra = &["-global", "fw_cfg_mem.dma_enabled=off"];
         }),

@@ -75,7 +75,7 @@ pub struct Machine {
     pub qemu: Qemu,
     /// The EL3 image, in secure flash 0.
     pub firmware: PathBuf,
-    /// CPU model, e.g. `max` or `cortex-a57`.
+    /// CPU model, e.g. `max` or `cortex-a57`; QEMU's default if empty.
     pub cpu: String,
     /// Number of PEs.
     pub cpus: u32,
@@ -154,7 +154,9 @@ impl Machine {
                 self.gic
             ),
         );
-        push("-cpu", self.cpu_argument());
+        if !self.cpu.is_empty() {
+            push("-cpu", self.cpu_argument());
+        }
         push("-smp", self.cpus.to_string());
         push("-m", self.memory.clone());
         push("-bios", path(&self.firmware));
