@@ -17,7 +17,7 @@ use zerocopy::FromBytes;
 
 use crate::cache::flush;
 use crate::fdt::{self, Additions, FdtError, IdleState};
-use crate::image::{ALIGNMENT, ImageHeader};
+use crate::image::{ALIGNMENT, HeaderError, ImageHeader};
 use crate::ram::{MAX_RANGES, RamMap};
 use crate::{Bl33, BootError, tree};
 
@@ -140,6 +140,7 @@ pub(super) unsafe fn find_image(ram: &RamMap) -> Result<Found, BootError> {
             (initrd.0 as usize, initrd.1 as usize),
         ],
     };
+    let mut error = BootError::Nothing(NOTHING);
     for address in KERNELS {
         // SAFETY: the caller's promise.
         let bytes = unsafe { low_ram(address, size_of::<ImageHeader>()) };
@@ -147,8 +148,13 @@ pub(super) unsafe fn find_image(ram: &RamMap) -> Result<Found, BootError> {
             continue;
         };
         // How long the file was can't be known.
-        let Ok(layout) = header.layout(size_of::<ImageHeader>() as u64) else {
-            continue;
+        let layout = match header.layout(size_of::<ImageHeader>() as u64) {
+            Ok(layout) => layout,
+            Err(HeaderError::NoImage) => continue,
+            Err(other) => {
+                error = BootError::Kernel(other);
+                continue;
+            }
         };
         if address as u64 % ALIGNMENT != layout.text_offset % ALIGNMENT {
             return Err(BootError::BadOption(MISPLACED));
@@ -167,7 +173,7 @@ pub(super) unsafe fn find_image(ram: &RamMap) -> Result<Found, BootError> {
         Ok((word, _)) if !BLANK.contains(&word) => {
             Ok(found(IMAGE, IMAGE_SPACE, "image preloaded in RAM"))
         }
-        _ => Err(BootError::Nothing(NOTHING)),
+        _ => Err(error),
     }
 }
 

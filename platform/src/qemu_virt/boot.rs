@@ -70,9 +70,7 @@ pub(super) const NO_ANSWER: BootError = BootError::Transfer("QEMU's fw_cfg DMA")
 pub(super) const MORE_RAM: &str = "QEMU: -m";
 
 const NOTHING: &str = "nothing to boot. Give QEMU a kernel (-kernel Image -initrd ... -append ...), \
-    or an image in flash 1 (-drive if=pflash,index=1,format=raw,file=...), \
-    or one in RAM (-device loader,file=...,addr=0x60000000,force-raw=on \
-    -fw_cfg name=opt/bl31/bl33,string=0x60000000)";
+    or an image in flash 1 or in RAM (docs/boot.md)";
 
 const BAD_OPTION: &str =
     "opt/bl31/bl33 is neither `flash1` nor a 4-byte aligned address in RAM (0x60000000)";

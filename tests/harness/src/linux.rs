@@ -87,8 +87,8 @@ pub enum Boot {
     },
     /// Debian's U-Boot, in RAM from the start.
     UBoot,
-    /// The initramfs in the kernel's place.
-    NoImage,
+    /// A file in the kernel's place that starts with these bytes.
+    NoImage(&'static [u8]),
     /// Nothing at all.
     Nothing,
     /// Nothing, and EL3 is told to crash in one of the ways of `opt/bl31/crash`.
@@ -240,8 +240,8 @@ impl Test {
                 machine.preload = Some((files.u_boot.clone(), 0x6000_0000));
                 machine.options = vec![("bl33".into(), "0x60000000".into())];
             }
-            Boot::NoImage => machine.kernel = Some(files.initramfs.clone()),
-            Boot::Nothing => {}
+            // Its user writes the file.
+            Boot::NoImage(_) | Boot::Nothing => {}
             Boot::Crash(way) => machine.options = vec![("crash".into(), (*way).into())],
         }
         Ok(machine)
@@ -569,7 +569,6 @@ fn others() -> Vec<Test> {
         u_boot("U-Boot", true),
         u_boot("U-Boot without EL2", false),
         refused("refused: nothing to boot", Boot::Nothing, |_| {}),
-        refused("refused: no arm64 Image", Boot::NoImage, |_| {}),
         refused("refused: too little RAM", linux.clone(), |test| {
             test.memory = "32M";
         }),
@@ -582,6 +581,18 @@ fn others() -> Vec<Test> {
             test.tree = Some(tree::no_cpu_0);
         }),
     ];
+    for (what, bytes, why) in [
+        ("no arm64 Image", &b"070701"[..], "no arm64 Image header$"),
+        ("EFI zboot", b"MZ\0\0zimg", "EFI zboot; .* unpacks it$"),
+        ("ELF", b"\x7fELF\x02", "ELF; take arch/arm64/boot/Image$"),
+    ] {
+        let name = format!("refused: {what}");
+        let mut test = Test::new(name, Boot::NoImage(bytes));
+        test.forbidden = FORBIDDEN_REFUSED;
+        others.push(test.expect(format!(
+            "^bl31: cannot boot: what was given as kernel: {why}"
+        )));
+    }
     others.extend(["panic", "fault", "write", "execute", "stack"].map(crash));
     others
 }
