@@ -12,6 +12,7 @@ pub mod fdt;
 pub mod image;
 pub mod ram;
 pub mod topology;
+pub mod tree;
 
 // What follows uses registers of the PE, so there is nothing of it on a host.
 #[cfg(target_os = "none")]
@@ -30,9 +31,6 @@ mod ports;
 mod protect;
 #[cfg(all(target_os = "none", feature = "qemu_virt"))]
 pub mod qemu_virt;
-#[cfg(target_os = "none")]
-pub mod tree;
-
 #[cfg(target_os = "none")]
 pub use on_target::*;
 
@@ -143,10 +141,18 @@ mod on_target {
 
     /// Makes memory accessible to EL3, at the address where it is.
     pub trait Mapper {
-        /// Maps a region to keep.
-        fn map(&mut self, region: Region);
-        /// Maps a region until the Normal world starts.
+        /// Maps a region to keep, which is not the image's.
+        fn map(&mut self, region: Region) -> Result<(), BootError>;
+        /// Maps a region until the Normal world starts. Regions are few and the
+        /// same on every machine of the board: there are tables for them.
         fn map_for_boot(&mut self, region: Region);
+        /// Writes zeroes to Non-secure RAM, mapped or not, from one physical
+        /// address to another (exclusive), and to memory.
+        ///
+        /// # Safety
+        ///
+        /// There is RAM, and nothing uses it.
+        unsafe fn clear(&mut self, start: usize, end: usize);
     }
 
     /// What the Normal world starts with.
@@ -163,8 +169,10 @@ mod on_target {
     /// Why the Normal world can't be started.
     #[derive(Clone, Copy, Debug, Eq, PartialEq)]
     pub enum BootError {
-        /// No device tree where the machine leaves it; the text says where.
-        NoDeviceTree(&'static str),
+        /// No device tree, or none that can be used; the text says where.
+        NoDeviceTree(FdtError, &'static str),
+        /// The machine has more of this than there is memory for.
+        TooMany(&'static str),
         /// The device tree has no GICv3 (or later); the text says what to do.
         NoGicV3(&'static str),
         /// The machine's GIC has no Secure state, or a PE no redistributor.
@@ -198,14 +206,13 @@ mod on_target {
     impl fmt::Display for BootError {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match self {
-                Self::NoDeviceTree(place) => write!(f, "no device tree {place}"),
+                Self::NoDeviceTree(error, place) => write!(f, "{error} {place}"),
+                Self::TooMany(what) => write!(f, "more {what} than this image has memory for"),
                 Self::NoGicV3(hint) => write!(f, "no GICv3 ({hint})"),
                 Self::UnusableGic => {
                     f.write_str("the GIC has no Secure state, or lacks a PE's redistributor")
                 }
-                Self::Topology(TopologyError::TooMany) => {
-                    f.write_str("more PEs than this image has memory for")
-                }
+                Self::Topology(TopologyError::TooMany) => Self::TooMany("PEs").fmt(f),
                 Self::Topology(TopologyError::Twice(affinity)) => {
                     write!(
                         f,
@@ -259,13 +266,16 @@ mod on_target {
         /// What makes the machine start the image at EL3, to follow "not started
         /// at EL3"; empty if it can't do anything else.
         const NEEDS_EL3: &'static str;
+        /// What makes the machine's PEs start in AArch64, to follow "no AArch64";
+        /// empty if they can't do anything else.
+        const NEEDS_AARCH64: &'static str = "";
         /// The address of a 32-bit register, readable without translation,
         /// whose bit 0 is clear out of reset, until [`release`](Self::release)
         /// sets it. Memory can't serve: it keeps its contents over a reset.
         const GATE: usize;
         /// The data register of a UART that takes characters without having
         /// been set up, for the one thing that has to be said before anything
-        /// works: that the image was not started at EL3.
+        /// works: that the image was not started at EL3, or not in AArch64.
         const RAW_UART: usize;
         /// Devices that EL3 uses throughout, besides those that
         /// [`discover`](Self::discover) finds.

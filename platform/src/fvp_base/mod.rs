@@ -49,7 +49,7 @@ const CLUSTER_SHIFT: u32 = 16;
 static CONSOLES: Consoles =
     unsafe { Consoles::new(*MemoryMap::UART0.start(), *MemoryMap::UART1.start()) };
 static TOPOLOGY: Topology<MAX_PES, 64> = Topology::new();
-static RAM_MAP: RamMap<4> = RamMap::new();
+static RAM_MAP: RamMap = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
 static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
@@ -109,9 +109,9 @@ impl Platform for Board {
         for (start, end) in tree::memory(tree) {
             let secure = boot::SECURE_DRAM;
             for (start, end) in [(start, end.min(secure.0)), (start.max(secure.1), end)] {
-                if start < end {
-                    RAM_MAP.add(start, end);
-                }
+                RAM_MAP
+                    .add(start, end)
+                    .map_err(|_| BootError::TooMany("ranges of RAM"))?;
             }
         }
         let options = options_in(tree);
@@ -147,8 +147,7 @@ impl Platform for Board {
         // SAFETY: `discover` mapped low RAM, and nothing else uses it.
         let found = unsafe { boot::find_image(&RAM_MAP) }?;
         if power::memory_is_protected() {
-            let low = (boot::LOW_RAM, boot::LOW_RAM + boot::LOW_RAM_SIZE);
-            protect::clear(&RAM_MAP, &found.keep, low, mapper);
+            protect::clear(&RAM_MAP, &found.keep, mapper);
         }
         let mut pes = [0; MAX_PES];
         for (index, pe) in pes.iter_mut().enumerate() {

@@ -1,7 +1,8 @@
 //! A BL33 that asks the firmware under it questions and says on the console whether the answers are right.
 //!
 //! It is an arm64 Image, entered at EL2 or EL1. Words of its command line: `filter=SUBSTRING` runs only the tests
-//! whose name contains it, `bench` counts instructions instead, `stage=reset` goes through resets.
+//! whose name contains it, `bench` counts instructions instead, `stage=reset` goes through resets,
+//! `stage=protect` through one with its memory protected.
 //! Per test it prints `run NAME`, then `ok NAME` or `not ok NAME: why`; at the end
 //! `payload: N passed, N failed`, and powers the machine off.
 #![no_std]
@@ -58,8 +59,11 @@ extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
         machine.pes,
         machine.bootargs
     );
-    if machine.argument("stage=") == Some("reset") {
+    let stage = machine.argument("stage=");
+    if stage == Some("reset") {
         reset::run(machine);
+    } else if stage == Some("protect") {
+        reset::protect(machine);
     } else if machine
         .bootargs
         .split_ascii_whitespace()
