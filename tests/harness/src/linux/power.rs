@@ -171,8 +171,8 @@ pub(crate) fn kexec(name: &str, change: impl FnOnce(&mut Test)) -> Test {
     let boot = Boot::Linux {
         kernel: NMI,
         script: Some("kexec"),
-        // A kernel that uses LPIs leaves them on, and the second kernel after it
-        // takes its own memory for their tables: Linux has this against it.
+        // A kernel that uses LPIs leaves them on, and one that follows takes its own
+        // memory for their tables (docs/boot.md): Linux has this against it.
         append: "irqchip.gicv3_nolpi=1",
     };
     let mut test = Test::new(name, boot);

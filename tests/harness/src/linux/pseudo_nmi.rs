@@ -124,7 +124,6 @@ fn on(machine: &On) -> Vec<Test> {
             change(test);
             test.append(FEW_ROUNDS);
         }),
-        power::storm(&name("hotplug storm under event 0"), change),
         power::kexec(&name("kexec, 10 in a row"), change),
     ];
     for (wedge, what) in [
@@ -139,6 +138,10 @@ fn on(machine: &On) -> Vec<Test> {
     for kdump in &KDUMPS {
         let name = name(&format!("kdump, {}", kdump.name));
         tests.push(power::dies(&name, kdump, change));
+    }
+    if machine.cpu != "max" {
+        let name = name("hotplug storm under event 0");
+        tests.push(power::storm(&name, change));
     }
     if machine.el2 {
         let name = name("a guest that event 0 interrupts");
