@@ -326,8 +326,7 @@ pub fn linux_tests() -> Vec<Test> {
 
 /// The tests with Linux on it that take many minutes.
 pub(crate) fn slow_tests() -> impl Iterator<Item = Test> {
-    let storm = power::storm(power::STORM, |_| {});
-    [storm].into_iter().map(on_fvp)
+    [power::storm()].into_iter().map(on_fvp)
 }
 
 /// MEM_PROTECT was asked for before a reset: bit 31 of SYS_NVFLAGS says so. What is

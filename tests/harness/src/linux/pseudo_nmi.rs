@@ -139,10 +139,6 @@ fn on(machine: &On) -> Vec<Test> {
         let name = name(&format!("kdump, {}", kdump.name));
         tests.push(power::dies(&name, kdump, change));
     }
-    if machine.cpu != "max" {
-        let name = name("hotplug storm under event 0");
-        tests.push(power::storm(&name, change));
-    }
     if machine.el2 {
         let name = name("a guest that event 0 interrupts");
         tests.push(power::guest(&name, change));
