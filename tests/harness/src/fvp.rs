@@ -12,7 +12,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::board::Board;
-use crate::linux::{self, Boot, NEWEST, Step, Test, power};
+use crate::linux::{self, Boot, NEWEST, Step, Test, Wedge, power, pseudo_nmi};
 use crate::machine::{Consoles, Machine};
 
 /// Where a kernel is loaded: a multiple of 2 MiB.
@@ -297,13 +297,24 @@ pub fn linux_tests() -> Vec<Test> {
         ),
         linux::hotplug("hotplug, 8 CPUs", 8),
         linux::reboots("reboot"),
-        linux::backtrace("NMI: backtrace of a wedged CPU, 8 CPUs", 8, |_| {}),
-        linux::panics("NMI: panic stops a wedged CPU, 8 CPUs", 8, |_| {}),
-        linux::psci_checker("PSCI checker, 8 CPUs", 8),
-        power::suspend(8, true),
+        linux::backtrace(
+            "NMI: backtrace of a wedged CPU, 8 CPUs",
+            8,
+            Wedge::Masked,
+            |_| {},
+        ),
+        linux::panics(
+            "NMI: panic stops a wedged CPU, 8 CPUs",
+            8,
+            Wedge::Masked,
+            |_| {},
+        ),
+        linux::psci_checker("PSCI checker, 8 CPUs", 8, |_| {}),
+        power::suspend("NMI: suspend to RAM and to idle, 8 CPUs", 8, |_| {}),
         power::reboot_modes(),
-        power::guest(),
-        power::kexec(),
+        power::guest(power::GUEST, |_| {}),
+        power::kexec(power::KEXEC, |_| {}),
+        pseudo_nmi::suspend_on_fvp(),
         linux::refused("refused: nothing to boot", Boot::Nothing, |_| {}),
     ];
     tests.push(protected());
