@@ -505,9 +505,13 @@ pub fn deactivate(intid: u32) {
     write_icc_dir_el1(IccDirEl1::from_bits_retain(u64::from(intid)));
 }
 
-/// Takes every Group 0 interrupt that ended a wait and was for nothing else.
+/// Takes the Group 0 interrupts that ended a wait and were for nothing else: EL3's
+/// SGIs, which are all that [`silence_pe`] lets through. One that comes after this
+/// ends the next wait.
 pub fn drain() {
-    while let Some(intid) = acknowledge() {
-        deactivate(intid);
+    for _ in 0..OUR_SGIS.count_ones() {
+        if let Some(intid) = acknowledge() {
+            deactivate(intid);
+        }
     }
 }
