@@ -1,4 +1,4 @@
-//! Signals, dispatch and completion (DEN0054 4.3, 5.1.5 to 5.1.7, 5.1.16).
+//! Signals, dispatch and completion (DEN0054 4.3, 5.1.6, 5.1.7, 5.1.16).
 
 use super::{Dispatcher, is_code_address};
 use crate::{
