@@ -317,7 +317,7 @@ fn unregister_in_handler(_: &'static Env) -> Outcome {
                 RUNNING,
                 DENIED,
                 DENIED,
-                DENIED,
+                PENDING,
                 DENIED,
             ];
             pe.words[0].store(u64::from(answers == want), Release);
