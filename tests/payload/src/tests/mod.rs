@@ -127,7 +127,6 @@ impl Env {
 }
 
 const AREAS: &[&[Test]] = &[
-    // Before anything else suspends.
     psci_states::TESTS,
     smccc::TESTS,
     architecture::TESTS,
