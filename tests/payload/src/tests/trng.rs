@@ -147,7 +147,7 @@ fn refused(_: &'static Env) -> Outcome {
         0xc400_0052,
     ] {
         let after = exact(Code::SmcThenSvc, function, &[]);
-        equal("no call of TRNG's", after.x[0] as u32, u32::MAX)?;
+        equal("no call of TRNG's", after.x[0], u64::MAX)?;
         untouched("no call of TRNG's", &after, &[])?;
     }
     Ok(())
