@@ -326,12 +326,12 @@ fn undo_adoption(machine: &mut Machine, before: &State) {
 fn is_delivered(machine: &mut Machine, phases: &mut [Phase]) -> bool {
     let all_down = !phases.contains(&Running);
     for _ in 0..4 * phases.len() {
-        for pe in 0..phases.len() {
-            if phases[pe] == Down && (all_down || machine.is_interrupted(pe)) {
+        for (pe, phase) in phases.iter_mut().enumerate() {
+            if *phase == Down && (all_down || machine.is_interrupted(pe)) {
                 machine.dispatcher.pe_resume(&mut machine.pes[pe]);
-                phases[pe] = Running;
+                *phase = Running;
             }
-            if phases[pe] != Running {
+            if *phase != Running {
                 continue;
             }
             while machine.take_interrupt(pe).is_some() {}
