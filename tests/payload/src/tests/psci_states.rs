@@ -18,6 +18,7 @@ tests! { "psci":
     3 poll_for_off_while_others_turn_it_on,
     1 the_last_pe_stays_on,
     2 the_last_two_race_off,
+    2 wake_request_for_a_pe_that_is_off,
     2 freeze_and_turn_on,
     2 default_suspend,
     2 on_while_suspended,
@@ -272,6 +273,76 @@ fn the_last_two_race_off(env: &'static Env) -> Outcome {
     race_off(env.me(), other)?;
     other.finish()?;
     equal("refusals", REFUSED.load(Acquire), ROUNDS)
+}
+
+/// The FVP's power controller, which the Normal world can reach.
+struct PowerController(usize);
+
+impl PowerController {
+    const PPONR: usize = 0x04;
+    const PWKUPR: usize = 0x0c;
+    const PSYSR: usize = 0x10;
+
+    fn register(&self, offset: usize) -> *mut u32 {
+        (self.0 + offset) as *mut u32
+    }
+
+    /// PPONR: powers a PE on.
+    fn power_on(&self, pe: &Pe) {
+        // SAFETY: A register of a device that is there, by the machine's description.
+        unsafe { self.register(Self::PPONR).write_volatile(pe.mpidr() as u32) };
+    }
+
+    /// PWKUPR: lets the GIC power a PE on.
+    fn enable_wake_requests(&self, pe: &Pe) {
+        let name = pe.mpidr() as u32 | 1 << 31;
+        // SAFETY: As above.
+        unsafe { self.register(Self::PWKUPR).write_volatile(name) };
+    }
+
+    /// PSYSR of a PE.
+    fn status(&self, pe: &Pe) -> u32 {
+        let register = self.register(Self::PSYSR);
+        // SAFETY: As above. No other PE asks the controller now.
+        unsafe {
+            register.write_volatile(pe.mpidr() as u32);
+            register.read_volatile()
+        }
+    }
+
+    /// PSYSR.L0: whether a PE has power.
+    fn is_on(&self, pe: &Pe) -> bool {
+        self.status(pe) >> 29 & 1 == 1
+    }
+
+    /// PSYSR.WK: whether the GIC powered a PE on last.
+    fn was_woken(&self, pe: &Pe) -> bool {
+        self.status(pe) >> 24 & 0b11 == 0b11
+    }
+}
+
+/// A PE that is off and gets power that PSCI was not asked for stays off: it does not run below EL3, at its old entry
+/// point or anywhere, and can be turned on as before.
+fn wake_request_for_a_pe_that_is_off(env: &'static Env) -> Outcome {
+    let Some(controller) = env.machine.board.power_controller.map(PowerController) else {
+        return Ok(());
+    };
+    for round in 0..10 {
+        let pe = env.other(0)?;
+        pe.turn_off()?;
+        wait("the PE has no power", || !controller.is_on(pe))?;
+        if round % 2 == 0 {
+            controller.enable_wake_requests(pe);
+            gic::send(pe);
+            wait("the GIC powers the PE on", || controller.was_woken(pe))?;
+        } else {
+            controller.power_on(pe);
+        }
+        wait("the PE has no power again", || !controller.is_on(pe))?;
+        equal("AFFINITY_INFO", psci::affinity_info(pe.mpidr(), 0), OFF)?;
+        check("the PE does not run", !pe.is_ready())?;
+    }
+    Ok(())
 }
 
 fn freeze_and_turn_on(env: &'static Env) -> Outcome {
