@@ -249,6 +249,7 @@ impl<'a> Bench<'a> {
             in_turn: true,
             old_qemu: false,
             append: "bench",
+            memory: None,
             nodes: (0, 0),
         };
         let mut machine = run.machine(self.qemu, &self.image.bin, &self.payload, "");

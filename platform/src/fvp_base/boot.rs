@@ -26,9 +26,10 @@ use crate::{Bl33, BootError, tree};
 pub(super) const LOW_RAM: usize = 0x8000_0000;
 pub(super) const LOW_RAM_SIZE: usize = 0x0900_0000;
 
-/// DRAM that is not for the Normal world, by the convention of this machine: start
-/// and end (exclusive).
-pub(super) const SECURE_DRAM: (u64, u64) = (0xff00_0000, 0x1_0000_0000);
+/// The Normal world's DRAM, start and end (exclusive): all but the last 16 MiB below
+/// 4 GiB, by the convention of this machine.
+pub(super) const DRAM: [(u64, u64); 2] =
+    [(0x8000_0000, 0xff00_0000), (0x8_8000_0000, 0x10_0000_0000)];
 
 /// The last is for kernels that would reach over the first place of the tree.
 const KERNELS: [usize; 3] = [0x8008_0000, 0x8020_0000, 0x8400_0000];
