@@ -134,7 +134,16 @@ pub(crate) fn deep(tree: &mut DeviceTree) {
 
 /// Nearly as large as Linux takes a tree.
 pub(crate) fn big(tree: &mut DeviceTree) {
-    for number in 0..1000 {
+    fill(tree, 1000);
+}
+
+/// Larger than Linux takes a tree.
+pub(crate) fn too_big(tree: &mut DeviceTree) {
+    fill(tree, 1100);
+}
+
+fn fill(tree: &mut DeviceTree, nodes: u32) {
+    for number in 0..nodes {
         let mut filler = node(&format!("filler-{number}"));
         set(&mut filler, "filling", &[0x55_u8; 1980][..]);
         tree.root.add_child(filler);
