@@ -314,8 +314,9 @@ impl Mapper for Map {
 }
 
 /// Makes new descriptors visible to the table walks of this PE, for accesses
-/// not begun before. No translation is cached for what was not mapped, and regions
-/// don't meet, so no valid descriptor is changed: nothing has to be invalidated.
+/// not begun before. No translation is cached for what was not mapped, regions
+/// don't meet, and the window is empty: no valid descriptor is changed, so nothing
+/// has to be invalidated.
 fn walks_see_it() {
     barrier::dsb(barrier::ISHST);
     barrier::isb(barrier::SY);

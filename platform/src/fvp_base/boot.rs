@@ -78,6 +78,7 @@ static TREE_SIZE: AtomicUsize = AtomicUsize::new(0);
 ///
 /// [`LOW_RAM`] is mapped, and nothing writes to it while the tree is in use.
 pub(super) unsafe fn find_tree() -> Result<Fdt<'static>, BootError> {
+    let mut found = FdtError::Missing;
     for address in TREES {
         // SAFETY: the caller's promise.
         match fdt::parse(unsafe { low_ram(address, TREE_SPACE) }) {
@@ -87,10 +88,10 @@ pub(super) unsafe fn find_tree() -> Result<Fdt<'static>, BootError> {
                 return Ok(tree);
             }
             Err(FdtError::Missing) => {}
-            Err(error) => return Err(BootError::DeviceTree(error)),
+            Err(error) => found = error,
         }
     }
-    Err(BootError::NoDeviceTree(FdtError::Missing, NO_TREE))
+    Err(BootError::NoDeviceTree(found, NO_TREE))
 }
 
 /// The tree that [`find_tree`] found.
