@@ -1,8 +1,8 @@
 //! What outlives a reset: that the Normal world has run, and its RAM.
 //!
 //! DRAM keeps its contents over a reset that the Normal world asks for, so the
-//! device tree that is found in it then is what the Normal world left there. Its
-//! RAM is what the first boot found, which stands in Secure memory.
+//! device tree that is found in it then is what the Normal world left there. The
+//! RAM that the first boot found is kept in Secure memory.
 
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
