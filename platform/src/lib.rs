@@ -141,7 +141,8 @@ mod on_target {
 
     /// Makes memory accessible to EL3, at the address where it is.
     pub trait Mapper {
-        /// Maps a region to keep, which is not the image's.
+        /// Maps a region to keep, which has no address of the image or of another
+        /// region; `start` is not above `end`.
         fn map(&mut self, region: Region) -> Result<(), BootError>;
         /// Maps a region until the Normal world starts. Regions are few and the
         /// same on every machine of the board: there are tables for them.

@@ -149,7 +149,7 @@ const FIGURES: [Figure; 13] = [
         "reset to BL33's first instruction",
         9_080_000,
         1_000_000,
-        788_696,
+        606_170,
     ),
     figure(FLASH, "bytes in flash", 105_564, 64 << 10, 64_480),
 ];
@@ -249,6 +249,7 @@ impl<'a> Bench<'a> {
             in_turn: true,
             old_qemu: false,
             append: "bench",
+            memory: None,
             nodes: (0, 0),
         };
         let mut machine = run.machine(self.qemu, &self.image.bin, &self.payload, "");

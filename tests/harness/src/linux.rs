@@ -659,6 +659,12 @@ fn others() -> Vec<Test> {
         refused("refused: a tree without CPU 0", Boot::Nothing, |test| {
             test.tree = Some(tree::no_cpu_0);
         }),
+        refused("refused: a GIC without end", Boot::Nothing, |test| {
+            test.tree = Some(tree::endless_gic);
+        }),
+        refused("refused: too large a tree", Boot::Nothing, |test| {
+            test.tree = Some(tree::too_big);
+        }),
     ];
     for (what, bytes, why) in [
         ("no arm64 Image", &b"070701"[..], "no arm64 Image header$"),
