@@ -61,6 +61,7 @@ fn leave(pe: &mut PeData) -> ! {
 fn go_off(pe: &mut PeData) {
     SDEI.pe_off(&mut pe.sdei);
     secure_timer::stop();
+    pe.alarm = None;
     PSCI.off(pe.index);
 }
 

@@ -23,7 +23,7 @@ use arm_sysregs::el1::registers::{
 use arm_sysregs::el3::accessors::{read_icc_ctlr_el3, write_icc_ctlr_el3};
 use arm_sysregs::el3::registers::IccCtlrEl3;
 use safe_mmio::{UniqueMmioPointer, field, field_shared};
-use spin::mutex::{SpinMutex, SpinMutexGuard};
+use spin::mutex::{SpinMutex, TicketMutex, TicketMutexGuard};
 
 use crate::gic_events::{Claim, Interrupt};
 use crate::topology::AFFINITY_MASK;
@@ -86,7 +86,8 @@ const LAST_SPECIAL_INTID: u32 = 1023;
 /// The distributor of a machine on which `EVENTS` shared events can have an
 /// interrupt.
 pub struct Distributor<const EVENTS: usize> {
-    registers: SpinMutex<UniqueMmioPointer<'static, Gicd>>,
+    /// Fair: PEs that make one call after another can't keep it from another PE.
+    registers: TicketMutex<UniqueMmioPointer<'static, Gicd>>,
     claims: SpinMutex<[Option<Claim>; EVENTS]>,
 }
 
@@ -103,13 +104,13 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
         };
         Self {
             // SAFETY: the caller's promise.
-            registers: SpinMutex::new(unsafe { UniqueMmioPointer::new(registers) }),
+            registers: TicketMutex::new(unsafe { UniqueMmioPointer::new(registers) }),
             claims: SpinMutex::new([None; EVENTS]),
         }
     }
 
     #[inline(never)]
-    fn lock(&self) -> SpinMutexGuard<'_, UniqueMmioPointer<'static, Gicd>> {
+    fn lock(&self) -> TicketMutexGuard<'_, UniqueMmioPointer<'static, Gicd>> {
         self.registers.lock()
     }
 

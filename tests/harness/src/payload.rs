@@ -15,6 +15,9 @@ use crate::tally::Tally;
 /// Lines that no run of the payload shows.
 const FORBIDDEN: &[&str] = &["bl31: cannot boot", "bl31: EL3 crash"];
 
+/// The command line with which the payload makes the firmware crash.
+const CRASHES: &str = "stage=crash";
+
 /// One machine on which the payload runs.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -77,6 +80,19 @@ pub fn runs() -> Vec<Run> {
     runs.push(all);
     runs.extend(memory());
     runs.extend(resets());
+    for board in Board::ALL {
+        let cpus = board
+            .abilities()
+            .cpus
+            .iter()
+            .max()
+            .map_or(4, |most| 4.min(*most));
+        let mut crashes = run_on(board, cpus, true, true);
+        crashes.name = format!("{}, crashes", crashes.name);
+        crashes.append = CRASHES;
+        crashes.old_qemu = false;
+        runs.push(crashes);
+    }
     runs
 }
 
@@ -195,7 +211,13 @@ pub struct Verdict {
 ///
 /// When it does not come to an end, or does not power the machine off.
 pub fn run(machine: &Machine, name: &str, logs: &Path) -> Result<(Verdict, Session), Failure> {
-    let mut session = Session::start(machine, name, logs, FORBIDDEN)?;
+    let crashes = machine.append.as_deref() == Some(CRASHES);
+    let forbidden = if crashes { &FORBIDDEN[..1] } else { FORBIDDEN };
+    let mut session = Session::start(machine, name, logs, forbidden)?;
+    if crashes {
+        session.expect_crash();
+    }
+
     let last = session.expect(r"^payload: \d+ passed, \d+ failed$")?;
     session.power_off()?;
     let verdict = verdict(&session.text());

@@ -13,6 +13,7 @@ mod bench;
 mod board;
 mod check;
 mod console;
+mod crash;
 mod event;
 mod gic;
 mod line;
@@ -65,6 +66,8 @@ extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
         reset::run(machine);
     } else if stage == Some("protect") {
         reset::protect(machine);
+    } else if stage == Some("crash") {
+        crash::run(machine);
     } else if machine
         .bootargs
         .split_ascii_whitespace()

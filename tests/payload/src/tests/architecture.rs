@@ -15,6 +15,7 @@ tests! { "smccc":
     1 no_soc_id,
     1 feature_availability,
     1 availability_of_no_register,
+    1 general_queries,
     2 the_same_on_all_pes,
 }
 
@@ -260,6 +261,59 @@ fn the_same_on_all_pes(env: &'static Env) -> Outcome {
     for pe in env.others() {
         pe.run(|_, _| workarounds(), 0)?;
         pe.run(|_, _| availability(), 0)?;
+    }
+    Ok(())
+}
+
+/// The first of the queries of a service, and its UUID.
+const QUERIES: [(u32, [u32; 4]); 2] = [
+    (
+        0x8000_ff00,
+        [0xdade_a42b, 0x0b4c_29b4, 0x40ef_7693, 0x3a24_0924],
+    ),
+    (
+        0x8400_ff00,
+        [0x4c00_e464, 0x0a44_d993, 0x1efe_ce88, 0xb627_01be],
+    ),
+];
+
+/// How many calls there are, whose they are, and their revision (DEN0028 6.2).
+fn general_queries(_: &'static Env) -> Outcome {
+    const SDEI: usize = 19;
+    let psci = (0x8400_0000..0x8400_0020_u32)
+        .flat_map(|narrow| [narrow, narrow | 1 << 30])
+        .filter(|function| psci::features(*function) >= 0)
+        .count();
+    let trng = (0x8400_0050..0x8400_0060_u32)
+        .flat_map(|narrow| [narrow, narrow | 1 << 30])
+        .filter(|function| psci::call32(0x8400_0051, *function, 0, 0) == 0)
+        .count();
+    let arch = [
+        id::SMCCC_VERSION,
+        id::SMCCC_ARCH_FEATURES,
+        FEATURE_AVAILABILITY,
+    ]
+    .iter()
+    .chain(&WORKAROUNDS)
+    .filter(|function| features(**function) >= 0)
+    .count();
+    for ((first, uuid), count) in QUERIES.into_iter().zip([arch, SDEI + psci + trng]) {
+        equal(
+            "the number of calls",
+            psci::call32(first, 0, 0, 0),
+            count as i64,
+        )?;
+        let after = exact(Code::SmcThenSvc, u64::from(first + 1), &[]);
+        for (x, word) in after.x.iter().zip(uuid) {
+            equal("a word of the UUID", *x, word.into())?;
+        }
+        untouched("UID", &after, &uuid.map(u64::from)[1..])?;
+        let after = exact(Code::SmcThenSvc, u64::from(first + 3), &[]);
+        equal("the major revision", after.x[0], 1)?;
+        untouched("the revision", &after, &[0])?;
+        only_x0("no query", u64::from(first + 2), u64::MAX)?;
+        only_x0("no query", u64::from(first + 4), u64::MAX)?;
+        only_x0("a query, SMC64", u64::from(first | 1 << 30), u64::MAX)?;
     }
     Ok(())
 }
