@@ -10,7 +10,7 @@ use smccc::arch::*;
 
 use crate::availability;
 use crate::pe::PeData;
-use crate::smc::{self, not_supported, signed};
+use crate::smc::{self, NOT_SUPPORTED, error};
 use crate::workarounds::{self, Need};
 
 /// Which features EL3 has opened (DEN0028 7.8).
@@ -30,12 +30,12 @@ pub fn call(pe: &mut PeData, fid: u32, caller: ExecutionState) {
     let argument = x[1] as u32;
     match fid {
         SMCCC_VERSION => x[0] = smc::SMCCC_VERSION.into(),
-        SMCCC_ARCH_FEATURES => x[0] = features(fid, argument, caller),
-        SMCCC_ARCH_SOC_ID => x[0] = soc_id(fid, argument),
+        SMCCC_ARCH_FEATURES => x[0] = features(argument, caller),
+        SMCCC_ARCH_SOC_ID => x[0] = soc_id(argument),
         SMCCC_ARCH_FEATURE_AVAILABILITY if caller == ExecutionState::AArch64 => {
             (x[0], x[1]) = match availability::of(x[1]) {
                 Some(features) => (0, features),
-                None => (signed(fid, INVALID_PARAMETER), 0),
+                None => (error(INVALID_PARAMETER), 0),
             }
         }
         // These answer nothing. What is not needed does nothing.
@@ -43,7 +43,7 @@ pub fn call(pe: &mut PeData, fid: u32, caller: ExecutionState) {
             match workaround(fid) {
                 Some(Need::Firmware) => workarounds::flush_branch_predictor(),
                 Some(Need::Done | Need::Nothing) => {}
-                None => x[0] = not_supported(fid),
+                None => x[0] = error(NOT_SUPPORTED),
             }
         }
         _ => smc::unknown(pe, fid, caller),
@@ -51,7 +51,7 @@ pub fn call(pe: &mut PeData, fid: u32, caller: ExecutionState) {
 }
 
 /// SMCCC_ARCH_FEATURES (DEN0028 7.3) of the function `asked`.
-fn features(fid: u32, asked: u32, caller: ExecutionState) -> u64 {
+fn features(asked: u32, caller: ExecutionState) -> u64 {
     match asked {
         SMCCC_VERSION | SMCCC_ARCH_FEATURES => 0,
         SMCCC_ARCH_SOC_ID if Board::SOC_ID.is_some() => 0,
@@ -59,8 +59,8 @@ fn features(fid: u32, asked: u32, caller: ExecutionState) -> u64 {
         _ => match workaround(asked) {
             Some(Need::Firmware) => 0,
             Some(Need::Nothing) => 1,
-            Some(Need::Done) => signed(fid, NOT_REQUIRED),
-            None => not_supported(fid),
+            Some(Need::Done) => error(NOT_REQUIRED),
+            None => error(NOT_SUPPORTED),
         },
     }
 }
@@ -76,11 +76,11 @@ fn workaround(fid: u32) -> Option<Need> {
 }
 
 /// SMCCC_ARCH_SOC_ID (DEN0028 7.4).
-fn soc_id(fid: u32, what: u32) -> u64 {
+fn soc_id(what: u32) -> u64 {
     match (Board::SOC_ID, what) {
-        (None, _) => not_supported(fid),
+        (None, _) => error(NOT_SUPPORTED),
         (Some(id), SOC_VERSION) => id.version.into(),
         (Some(id), SOC_REVISION) => id.revision.into(),
-        (Some(_), _) => signed(fid, INVALID_PARAMETER),
+        (Some(_), _) => error(INVALID_PARAMETER),
     }
 }

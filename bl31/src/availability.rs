@@ -1,10 +1,11 @@
 //! SMCCC_ARCH_FEATURE_AVAILABILITY (Arm DEN0028, 7.8): which features of this
 //! PE EL3 lets the Normal world use, read from the registers that say so.
 
+use arm_sysregs::el1::registers::{IdAa64dfr0El1, IdAa64isar0El1, IdAa64mmfr0El1, IdAa64pfr0El1};
 use arm_sysregs::el3::accessors::*;
 use arm_sysregs::el3::registers::*;
 
-use crate::features::Ids;
+use crate::features::{CPTR_OPENS, Id, Ids, MDCR_OPENS, SCR_OPENS};
 
 /// Registers of EL3 as the call names them: the operands of MRS, in the bits
 /// where the instruction has them.
@@ -17,49 +18,19 @@ const fn mrs(op1: u64, crn: u64, crm: u64, op2: u64) -> u64 {
     3 << 19 | op1 << 16 | crn << 12 | crm << 8 | op2 << 5
 }
 
-/// SCR_EL3's bits that are set to open a feature. Where a feature has two, one
-/// stands for it.
-const SCR_OPENS: ScrEl3 = ScrEl3::APK
-    .union(ScrEl3::ENSCXT)
-    .union(ScrEl3::ATA)
-    .union(ScrEl3::FGTEN)
-    .union(ScrEl3::FGTEN2)
-    .union(ScrEl3::ECVEN)
-    .union(ScrEl3::AMVOFFEN)
-    .union(ScrEl3::HXEN)
-    .union(ScrEl3::ENAS0)
-    .union(ScrEl3::ADEN)
-    .union(ScrEl3::ENTP2)
-    .union(ScrEl3::GCSEN)
-    .union(ScrEl3::RCWMASKEN)
-    .union(ScrEl3::PFAREN)
-    .union(ScrEl3::ENFPM)
-    .union(ScrEl3::TCR2EN)
-    .union(ScrEl3::SCTLR2EN)
-    .union(ScrEl3::PIEN)
-    .union(ScrEl3::AIEN)
-    .union(ScrEl3::D128EN)
-    .union(ScrEl3::ENIDCP128)
-    .union(ScrEl3::HDBSSEN)
-    .union(ScrEl3::HACDBSEN)
-    .union(ScrEl3::SRMASKEN);
+/// SCR_EL3's bits whose state is told: those that open a feature, of two for the
+/// same one of them. EL2 is there or not without HCE.
+const SCR_TOLD: u64 = (SCR_OPENS | ScrEl3::FIEN.bits()) & !ScrEl3::API.union(ScrEl3::HCE).bits();
 
-/// The same of CPTR_EL3.
-const CPTR_OPENS: CptrEl3 = CptrEl3::EZ.union(CptrEl3::ESM);
-
-/// The same of MDCR_EL3.
-const MDCR_OPENS: MdcrEl3 = MdcrEl3::EBWE
-    .union(MdcrEl3::ENPM2)
-    .union(MdcrEl3::ENPMSS)
-    .union(MdcrEl3::ENITE)
-    .union(MdcrEl3::MTPME)
-    .union(MdcrEl3::from_bits_retain(NSPB_LOW | NSTB_LOW | SBRBE_LOW));
-
-/// The lowest bits of MDCR_EL3's fields for SPE, TRBE and BRBE: set if the
-/// Normal world may use them.
-const NSPB_LOW: u64 = 1 << MdcrEl3::NSPB_SHIFT;
-const NSTB_LOW: u64 = 1 << MdcrEl3::NSTB_SHIFT;
-const SBRBE_LOW: u64 = 1 << MdcrEl3::SBRBE_SHIFT;
+/// The same of MDCR_EL3: of fields of two bits the lower. What is opened for newer
+/// registers of SPE is not told.
+const MDCR_TOLD: u64 = MDCR_OPENS
+    & !(0b10 << MdcrEl3::NSPB_SHIFT
+        | 0b10 << MdcrEl3::NSTB_SHIFT
+        | MdcrEl3::ENPMSN
+            .union(MdcrEl3::ENPMS3)
+            .union(MdcrEl3::ENPMS4)
+            .bits());
 
 /// Features that a set bit closes: the bit, and whether this PE has them.
 type Traps = [(u64, bool)];
@@ -78,35 +49,56 @@ fn answer(register: u64, opens: u64, traps: &Traps) -> u64 {
 /// no such register.
 pub fn of(selector: u64) -> Option<u64> {
     let ids = Ids::read();
-    let pmu = !matches!(ids.dfr0.pmuver(), 0 | 0xf);
+    let ras = ids.has(Id::Pfr0, IdAa64pfr0El1::RAS_SHIFT, 1);
     Some(match selector {
         SCR_EL3 => answer(
             read_scr_el3().bits(),
-            SCR_OPENS.bits(),
+            SCR_TOLD,
             &[
-                (ScrEl3::TERR.bits(), ids.pfr0.ras() != 0),
-                (ScrEl3::TRNDR.bits(), ids.isar0.rndr() != 0),
+                (ScrEl3::TERR.bits(), ras),
+                (
+                    ScrEl3::TRNDR.bits(),
+                    ids.has(Id::Isar0, IdAa64isar0El1::RNDR_SHIFT, 1),
+                ),
             ],
         ),
         CPTR_EL3 => answer(
             read_cptr_el3().bits(),
-            CPTR_OPENS.bits(),
+            CPTR_OPENS,
             &[
                 (CptrEl3::TCPAC.bits(), true),
                 (CptrEl3::TFP.bits(), true),
-                (CptrEl3::TAM.bits(), ids.pfr0.amu() != 0),
-                (CptrEl3::TTA.bits(), ids.dfr0.tracever() != 0),
+                (
+                    CptrEl3::TAM.bits(),
+                    ids.has(Id::Pfr0, IdAa64pfr0El1::AMU_SHIFT, 1),
+                ),
+                (
+                    CptrEl3::TTA.bits(),
+                    ids.has(Id::Dfr0, IdAa64dfr0El1::TRACEVER_SHIFT, 1),
+                ),
             ],
         ),
         MDCR_EL3 => answer(
             read_mdcr_el3().bits(),
-            MDCR_OPENS.bits(),
+            MDCR_TOLD,
             &[
                 (MdcrEl3::TDA.bits(), true),
-                (MdcrEl3::TDOSA.bits(), ids.dfr0.doublelock() == 0),
-                (MdcrEl3::TPM.bits(), pmu),
-                (MdcrEl3::TDCC.bits(), ids.mmfr0.fgt() != 0),
-                (MdcrEl3::TTRF.bits(), ids.dfr0.tracefilt() != 0),
+                (
+                    MdcrEl3::TDOSA.bits(),
+                    ids.field(Id::Dfr0, IdAa64dfr0El1::DOUBLELOCK_SHIFT) == 0,
+                ),
+                (
+                    MdcrEl3::TPM.bits(),
+                    ids.has(Id::Dfr0, IdAa64dfr0El1::PMUVER_SHIFT, 1),
+                ),
+                (
+                    MdcrEl3::TDCC.bits(),
+                    ids.has(Id::Mmfr0, IdAa64mmfr0El1::FGT_SHIFT, 1),
+                ),
+                (
+                    MdcrEl3::TTRF.bits(),
+                    ids.has(Id::Dfr0, IdAa64dfr0El1::TRACEFILT_SHIFT, 1),
+                ),
             ],
         ),
         MPAM3_EL3 if ids.has_mpam() => answer(

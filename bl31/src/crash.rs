@@ -56,12 +56,21 @@ fn title(what: &str) {
     ));
 }
 
-/// Reports an exception that EL3 itself took. This PE stops; the others go on.
-pub extern "C" fn exception(dump: &Dump) -> ! {
-    title(VECTORS.get(dump.vector as usize).unwrap_or(&"exception"));
+/// ESR_EL3.EC of BRK, which is how a panic gets here.
+const EC_BRK: u8 = 0x3c;
+
+/// Reports an exception that EL3 itself took. After it this PE stops; the others
+/// go on.
+pub extern "C" fn exception(dump: &Dump) {
+    let esr = read_esr_el3();
+    title(match VECTORS.get(dump.vector as usize) {
+        Some(_) if esr.ec() == EC_BRK => "panic",
+        Some(vector) => vector,
+        None => "exception",
+    });
     report(format_args!(
         "  ESR {:#018x}  ELR {:#018x}  FAR {:#018x}  SPSR {:#018x}\n",
-        read_esr_el3().bits(),
+        esr.bits(),
         ELR_EL3.get(),
         FAR_EL3.get(),
         SPSR_EL3.get(),
@@ -74,22 +83,26 @@ pub extern "C" fn exception(dump: &Dump) -> ! {
     }
     report(format_args!("  sp  {:#018x}\n", dump.sp));
     backtrace(&[ELR_EL3.get(), dump.x[30]], dump.sp);
-    stop()
 }
 
-/// Reports a panic. Where it was is for the backtrace to say: messages and
-/// places of all the panics that never happen, and what it takes to format
-/// them, would be a quarter of the image.
+/// The report itself caused an exception.
+pub extern "C" fn again() {
+    title("in the report of another");
+    report(format_args!(
+        "  ESR {:#018x}  ELR {:#018x}\n",
+        read_esr_el3().bits(),
+        ELR_EL3.get(),
+    ));
+}
+
+/// A panic is an exception like any other, so that there is one way to a report.
+/// Where it was is for the backtrace to say: messages and places of all the panics
+/// that never happen, and what it takes to format them, would be a quarter of the
+/// image.
 #[panic_handler]
 fn panic(_info: &PanicInfo<'_>) -> ! {
-    title("panic");
-    let sp: u64;
-    // SAFETY: reads a register.
-    unsafe {
-        core::arch::asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags));
-    }
-    backtrace(&[], sp);
-    stop()
+    // SAFETY: an exception, after which nothing goes on here.
+    unsafe { core::arch::asm!("brk #0", options(noreturn)) }
 }
 
 /// Lists code addresses, innermost first: those given, then the return addresses

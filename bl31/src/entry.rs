@@ -35,24 +35,42 @@ pub static SLOT_OWNERS: [AtomicU64; Board::MAX_PES] = [const { AtomicU64::new(0)
 /// What a PE below EL3 has to say, NUL-terminated. Beside the code that says
 /// it, which runs where the machine put the image.
 #[unsafe(link_section = ".text.reset.message")]
-static NOT_EL3: [u8; NOT_EL3_TEXT.len() + Board::NEEDS_EL3.len() + 3] = {
-    let mut message = [0; _];
-    let (first, second) = (NOT_EL3_TEXT.as_bytes(), Board::NEEDS_EL3.as_bytes());
+static NOT_EL3: [u8; NOT_EL3_TEXT.len() + Board::NEEDS_EL3.len() + 3] =
+    line(NOT_EL3_TEXT, Board::NEEDS_EL3);
+
+const NOT_EL3_TEXT: &str = "bl31: cannot boot: not started at EL3";
+
+/// The same of a PE in AArch32, where there may be one.
+#[unsafe(link_section = ".text.reset.message")]
+static NOT_AARCH64: [u8; if MAY_BE_AARCH32 {
+    NOT_AARCH64_TEXT.len() + Board::NEEDS_AARCH64.len() + 3
+} else {
+    0
+}] = line(NOT_AARCH64_TEXT, Board::NEEDS_AARCH64);
+
+const NOT_AARCH64_TEXT: &str = "bl31: cannot boot: no AArch64";
+
+const MAY_BE_AARCH32: bool = !Board::NEEDS_AARCH64.is_empty();
+
+/// Two texts as one line, and a NUL.
+const fn line<const N: usize>(first: &str, second: &str) -> [u8; N] {
+    let mut line = [0; N];
+    let (first, second) = (first.as_bytes(), second.as_bytes());
     let mut at = 0;
-    while at < first.len() + second.len() {
-        message[at] = if at < first.len() {
+    while at + 3 < N {
+        line[at] = if at < first.len() {
             first[at]
         } else {
             second[at - first.len()]
         };
         at += 1;
     }
-    message[at] = b'\r';
-    message[at + 1] = b'\n';
-    message
-};
-
-const NOT_EL3_TEXT: &str = "bl31: cannot boot: not started at EL3";
+    if N > 0 {
+        line[at] = b'\r';
+        line[at + 1] = b'\n';
+    }
+    line
+}
 
 /// SCTLR_EL3 until the MMU is on: little-endian, no translation, no data cache.
 const SCTLR_RESET: u64 = SctlrEl3::RES1.union(SYNCHRONIZED).union(SctlrEl3::I).bits();
@@ -73,6 +91,10 @@ global_asm!(
     .section .text.reset, "ax"
     .global reset
 reset:
+    .if     {may_be_aarch32}
+    // A32: `b reset + 0x84`, to what a PE in AArch32 does. A64: `tst x0, x0`.
+    .long   0xea00001f
+    .endif
     // Below EL3 there is no more to do than to say so.
     mrs     x0, currentel
     cmp     x0, #(3 << 2)
@@ -103,12 +125,38 @@ reset:
     and     x0, x0, x1
     ldr     x1, ={boot_affinity}
     cmp     x0, x1
-    b.ne    hold
+    b.eq    2f
+
+    // Wait for the gate to open. Who opens it sends an event.
+    ldr     x0, ={gate}
+5:  ldr     w1, [x0]
+    tbnz    w1, #0, 6f
+    wfe
+    b       5b
+
+    .if     {may_be_aarch32}
+    // A32, in Secure SVC mode. The PE that boots says why it doesn't.
+    .org    reset + 0x84
+    .long   0xee100fb0              //     mrc   p15, 0, r0, c0, c0, 5  (MPIDR)
+    .long   0xe1b00400              //     lsls  r0, r0, #8
+    .long   0x1a000006              //     bne   2f
+    .long   0xe59f101c              //     ldr   r1, 3f
+    .long   0xe59f001c              //     ldr   r0, 4f
+    .long   0xe08f0000              //     add   r0, pc, r0  (pc: two instructions on)
+    .long   0xe4d02001              // 1:  ldrb  r2, [r0], #1
+    .long   0xe3520000              //     cmp   r2, #0
+    .long   0x15c12000              //     strbne r2, [r1]
+    .long   0x1afffffb              //     bne   1b
+    .long   0xe320f003              // 2:  wfi
+    .long   0xeafffffd              //     b     2b
+    .long   {raw_uart}              // 3:
+    .long   {not_aarch64} - . + 0x18 // 4:  from what pc is in the add
+    .endif
 
     // What caches hold from before of all that is written below must neither be
     // written back over it nor be found once they are on. With the data cache
     // off nothing is added to them until then.
-    mrs     x3, ctr_el0
+2:  mrs     x3, ctr_el0
     ubfx    x3, x3, #16, #4
     mov     x5, #4
     lsl     x3, x5, x3
@@ -158,13 +206,6 @@ reset:
     ldr     x0, =primary
     br      x0
 
-    // Wait for the gate to open. Who opens it sends an event.
-hold:
-    ldr     x0, ={gate}
-5:  ldr     w1, [x0]
-    tbnz    w1, #0, 6f
-    wfe
-    b       5b
     // The image may be looked at only after the gate was, and the instruction
     // cache of this PE must not have what was at its address before.
 6:  dsb     sy
@@ -269,6 +310,8 @@ secondary:
     ttbr0 = const offset_of!(MmuRegisters, ttbr0),
     sctlr = const offset_of!(MmuRegisters, sctlr),
     not_el3 = sym NOT_EL3,
+    may_be_aarch32 = const MAY_BE_AARCH32 as usize,
+    not_aarch64 = sym NOT_AARCH64,
     slot_owners = sym SLOT_OWNERS,
     slot_count = sym SLOT_COUNT,
     slots = sym SLOTS,

@@ -14,6 +14,7 @@ mod availability;
 mod crash;
 mod entry;
 mod features;
+mod handover;
 mod interrupt;
 mod memory;
 mod mmu;
@@ -34,7 +35,7 @@ use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_sysregs::el0::accessors::write_cntfrq_el0;
 use arm_sysregs::el0::registers::CntfrqEl0;
 use log::{LevelFilter, info};
-use platform::{Bl33, BootError, Platform, Start, board::Board};
+use platform::{Bl33, BootError, Platform, board::Board};
 use psci::{Entry, ExecutionState};
 
 use mmu::Map;
@@ -55,8 +56,7 @@ extern "C" fn boot_main() -> ! {
     // SAFETY: before anything that needs memory as Rust knows it, once, on the
     // boot stack.
     let mut map = unsafe { mmu::turn_on() };
-    // SAFETY: the map has the board's devices, and this is done once.
-    unsafe { Board::enable_consoles() };
+    Board::consoles().enable(Board::UART_CLOCK_HZ);
     log::set_max_level(default_log_level());
     // The only logger there is: this can't fail.
     let _ = log::set_logger(Board::consoles());
@@ -149,26 +149,15 @@ fn enter(map: Map, bl33: &Bl33) -> ! {
     unsafe { vectors::enter_normal_world(slot) }
 }
 
-/// Every other PE, on its slot with the MMU on; and each that was powered down
-/// since. Returns into the Normal world once another PE turns it on, or where it
-/// went down for a while.
-extern "C" fn secondary_main(slot: *mut PeData, index: usize) -> ! {
+/// Every PE but the one that boots, on its slot with the MMU on, out of a reset;
+/// and each that was powered down since. Returns into the Normal world once
+/// another PE has turned it on, or where it was suspended.
+extern "C" fn secondary_main(slot: *mut PeData) -> ! {
     open_pe();
-    let start = Board::start(index);
     // SAFETY: `boot` has filled the slot, and it is this PE's alone: it has its
     // index.
     let pe = unsafe { &mut *slot };
-    if start != Start::Woken {
-        *pe = PeData::new(index);
-    }
-    match start {
-        Start::Reset => {
-            Board::configure_pe_interrupts(index);
-            power::wait_and_start(pe);
-        }
-        Start::TurnedOn => power::turned_on(pe),
-        Start::Woken => power::resume(pe),
-    }
+    power::reset(pe);
     // SAFETY: the slot is filled, for the EL that the PE's entry set.
     unsafe { vectors::enter_normal_world(slot) }
 }

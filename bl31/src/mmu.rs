@@ -10,10 +10,11 @@ use aarch64_cpu::asm::barrier;
 use aarch64_paging::descriptor::{El23Attributes, PhysicalAddress};
 use aarch64_paging::mair::{Mair, MairAttribute, NormalMemory};
 use aarch64_paging::paging::{Constraints, El3, MemoryRegion, PageTable, RootTable, Translation};
-use arm_sysregs::el1::accessors::read_id_aa64mmfr0_el1;
+use arm_sysregs::el1::accessors::{read_id_aa64mmfr0_el1, read_id_aa64pfr0_el1};
 use arm_sysregs::el3::accessors::{write_mair_el3, write_tcr_el3, write_ttbr0_el3};
 use arm_sysregs::el3::registers::{MairEl3, SctlrEl3, TcrEl3, Ttbr0El3};
-use platform::{Mapper, Memory, Platform, Region, board::Board};
+use platform::cache::flush;
+use platform::{BootError, Mapper, Memory, Platform, Region, board::Board};
 
 use crate::pe::{
     BOOT_STACK, BOOT_STACK_SIZE, CRASH_STACK, CRASH_STACK_SIZE, PAGE, slot_memory, slot_page,
@@ -31,7 +32,12 @@ unsafe extern "C" {
     static __kept_end: u8;
     static __bss_start: u8;
     static __bss_end: u8;
+    static __window: u8;
 }
+
+/// The addresses from `__window` on at which memory is cleared, in bytes; they are
+/// aligned so, and one table has all of them.
+const WINDOW_SIZE: usize = 512 << 10;
 
 /// What the other PEs write to turn their MMU on.
 #[repr(C)]
@@ -91,6 +97,14 @@ const MAPPED: El23Attributes = El23Attributes::VALID
     .union(El23Attributes::ACCESSED)
     .union(El23Attributes::USER_RES1);
 
+/// The Normal world's memory.
+const NON_SECURE: El23Attributes = MAPPED.union(NORMAL).union(El23Attributes::NS);
+
+/// NSE, with FEAT_RME: memory and devices of EL3's own are Root's then, and an
+/// instruction fetch from any other space faults (Arm DDI 0615). The library
+/// knows the bit by its name in other regimes. RES0 without FEAT_RME.
+const ROOT: El23Attributes = El23Attributes::NON_GLOBAL;
+
 /// 48 bits of address.
 const ROOT_LEVEL: usize = 0;
 const T0SZ: u8 = 64 - 48;
@@ -100,6 +114,14 @@ const PARANGE_48: u8 = 0b0101;
 
 /// Tables of the pool that the map is made of.
 const TABLES: usize = Board::TABLES;
+
+/// The tables that one more region takes at most: one for its start and one for
+/// its end at each of the levels 1 to 3. What is between them takes blocks.
+const REGION_TABLES: usize = 6;
+
+/// The tables that come after the regions that depend on the machine: the PEs'
+/// slots (at 2 MiB each of addresses), the window, the last region of a board.
+const LAST_TABLES: usize = 3 + 1 + 1;
 
 /// Zero pages that become translation tables, in the order in which they are needed.
 struct Tables(UnsafeCell<[PageTable<El23Attributes>; TABLES]>);
@@ -155,6 +177,8 @@ const MAX_BOOT_REGIONS: usize = 16;
 pub struct Map {
     /// Never dropped: the MMU of every PE reads it for good.
     root: ManuallyDrop<RootTable<El3, Pool>>,
+    /// In each descriptor that maps something of EL3's own.
+    own: El23Attributes,
     boot_regions: [Option<Region>; MAX_BOOT_REGIONS],
 }
 
@@ -162,6 +186,11 @@ impl Map {
     fn new() -> Self {
         Self {
             root: ManuallyDrop::new(RootTable::new(Pool { used: 0 }, ROOT_LEVEL, El3)),
+            own: if read_id_aa64pfr0_el1().is_feat_rme_present() {
+                MAPPED | ROOT
+            } else {
+                MAPPED
+            },
             boot_regions: [None; MAX_BOOT_REGIONS],
         }
     }
@@ -203,33 +232,34 @@ impl Map {
             &raw const __bss_start as usize,
             &raw const __bss_end as usize,
         );
-        self.range(text.0, text.1, MAPPED | NORMAL | READ_ONLY);
-        self.range(rodata.0, rodata.1, MAPPED | NORMAL | READ_ONLY | XN);
-        self.range(data.0, data.1, MAPPED | NORMAL | XN);
-        self.range(kept.0, kept.1, MAPPED | NORMAL | XN);
-        self.range(bss.0, bss.1, MAPPED | NORMAL | XN);
+        let own = self.own | NORMAL;
+        self.range(text.0, text.1, own | READ_ONLY);
+        self.range(rodata.0, rodata.1, own | READ_ONLY | XN);
+        self.range(data.0, data.1, own | XN);
+        self.range(kept.0, kept.1, own | XN);
+        self.range(bss.0, bss.1, own | XN);
         // Of the stacks everything but the guard pages.
         for (start, size) in [
             (stack_start(&BOOT_STACK), BOOT_STACK_SIZE),
             (stack_start(&CRASH_STACK), CRASH_STACK_SIZE),
         ] {
-            self.range(start, start + size, MAPPED | NORMAL | XN);
+            self.range(start, start + size, own | XN);
         }
     }
 
     fn region(&mut self, region: Region) {
         let attributes = match region.memory {
-            Memory::Device => DEVICE,
-            Memory::NonSecure => NORMAL | El23Attributes::NS,
+            Memory::Device => self.own | DEVICE,
+            Memory::NonSecure => NON_SECURE,
         };
-        self.range(region.start, region.end, MAPPED | attributes | XN);
+        self.range(region.start, region.end, attributes | XN);
     }
 
     /// Maps the slots of as many PEs, without their guard pages.
     pub fn slots(&mut self, count: usize) {
         for slot in 0..count {
             let page = slot_page(slot);
-            self.range_at(page, page + PAGE, slot_memory(slot), MAPPED | NORMAL | XN);
+            self.range_at(page, page + PAGE, slot_memory(slot), self.own | NORMAL | XN);
         }
         walks_see_it();
     }
@@ -239,35 +269,47 @@ impl Map {
         for region in self.boot_regions.into_iter().flatten() {
             self.range(region.start, region.end, El23Attributes::empty());
         }
-        // On all PEs: they walk these tables too, and speculation may have given
-        // any of them an entry. Walks see what is stored here before the
-        // entries are dropped, or they would only be fetched again, and none is
-        // left when the Normal world starts.
-        // SAFETY: no memory that EL3 uses from here on was unmapped.
-        unsafe {
-            core::arch::asm!(
-                "dsb ishst",
-                "tlbi alle3is",
-                "dsb ish",
-                "isb",
-                options(nostack, preserves_flags)
-            );
-        }
+        no_walk_sees_it();
     }
 }
 
 impl Mapper for Map {
-    fn map(&mut self, region: Region) {
+    fn map(&mut self, region: Region) -> Result<(), BootError> {
+        if self.root.translation().used + REGION_TABLES + LAST_TABLES > TABLES {
+            return Err(BootError::TooMany("GIC regions"));
+        }
         self.region(region);
         walks_see_it();
+        Ok(())
     }
 
     fn map_for_boot(&mut self, region: Region) {
-        match self.boot_regions.iter_mut().find(|slot| slot.is_none()) {
-            Some(slot) => *slot = Some(region),
-            None => panic!("too many regions for booting"),
+        // The boards' own constants, of which there are fewer.
+        if let Some(slot) = self.boot_regions.iter_mut().find(|slot| slot.is_none()) {
+            *slot = Some(region);
+            self.region(region);
+            walks_see_it();
         }
-        self.map(region);
+    }
+
+    unsafe fn clear(&mut self, start: usize, end: usize) {
+        let mut at = start;
+        while at < end {
+            let next = ((at | (WINDOW_SIZE - 1)) + 1).min(end);
+            let window = &raw const __window as usize + at % WINDOW_SIZE;
+            let window_end = window + (next - at);
+            // Never all that a table has: the library would free the table, and
+            // take another from the pool for the next piece.
+            self.range_at(window, window_end, at & !(PAGE - 1), NON_SECURE | XN);
+            walks_see_it();
+            // SAFETY: the caller's promise; just mapped.
+            unsafe { core::ptr::write_bytes(window as *mut u8, 0, next - at) };
+            // The Normal world starts with its caches off.
+            flush(window, window_end);
+            self.range(window, window_end, El23Attributes::empty());
+            no_walk_sees_it();
+            at = next;
+        }
     }
 }
 
@@ -277,6 +319,24 @@ impl Mapper for Map {
 fn walks_see_it() {
     barrier::dsb(barrier::ISHST);
     barrier::isb(barrier::SY);
+}
+
+/// Has all PEs forget what was unmapped, before anything else is mapped there.
+fn no_walk_sees_it() {
+    // On all PEs: they walk these tables too, and speculation may have given
+    // any of them an entry. Walks see what was stored before the entries are
+    // dropped, or they would only be fetched again, and none is left when this
+    // returns.
+    // SAFETY: no memory that EL3 uses from here on was unmapped.
+    unsafe {
+        core::arch::asm!(
+            "dsb ishst",
+            "tlbi alle3is",
+            "dsb ish",
+            "isb",
+            options(nostack, preserves_flags)
+        );
+    }
 }
 
 /// Builds the map of the image and the board's devices, and turns the MMU on.

@@ -33,13 +33,6 @@ impl Frame {
         x18: 0,
         x30: 0,
     };
-
-    /// The frame of a context that starts here, as after a reset: nothing in
-    /// the registers but x0.
-    pub fn start(&mut self, x0: u64) {
-        *self = Self::ZERO;
-        self.x[0] = x0;
-    }
 }
 
 impl sdei::Frame for Frame {

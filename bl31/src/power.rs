@@ -3,34 +3,25 @@
 use core::arch::asm;
 
 use aarch64_cpu::asm::{barrier, wfi};
-use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTV_CTL_EL0, ELR_EL3, SPSR_EL3, Writeable};
-use arm_sysregs::el1::accessors::write_sctlr_el1;
-use arm_sysregs::el1::registers::SctlrEl1;
-use arm_sysregs::el2::accessors::{
-    write_cnthp_ctl_el2, write_hcr_el2, write_ich_hcr_el2, write_sctlr_el2,
-};
-use arm_sysregs::el2::registers::{CnthpCtlEl2, HcrEl2, IchHcrEl2, SctlrEl2};
+use aarch64_cpu::registers::{ELR_EL3, SPSR_EL3, Writeable};
+use arm_sysregs::el2::accessors::{write_hcr_el2, write_ich_hcr_el2};
+use arm_sysregs::el2::registers::{HcrEl2, IchHcrEl2};
 use arm_sysregs::el3::registers::SpsrEl3;
 use platform::{Platform, board::Board, client_el, gic};
 use psci::{Entry, Outcome};
 use sdei::ClientEl;
 
+use crate::handover;
 use crate::pe::PeData;
 use crate::secure_timer;
 use crate::services::{PSCI, SDEI};
+use crate::vectors::enter_normal_world;
 
 /// SCTLR_EL1 and SCTLR_EL2: the endianness of data accesses.
 pub const SCTLR_EE: u64 = 1 << 25;
 
-/// SCTLR_EL1's bits that are RES1 where the feature that uses them is missing.
-const SCTLR_EL1_RES1: u64 = 1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 20 | 1 << 11;
-
-/// The same of SCTLR_EL2.
-const SCTLR_EL2_RES1: u64 =
-    1 << 29 | 1 << 28 | 1 << 23 | 1 << 22 | 1 << 18 | 1 << 16 | 1 << 11 | 1 << 5 | 1 << 4;
-
-/// Carries out what a PSCI call of this PE led to. Where that ends with the PE
-/// starting anew, it does so by returning to its entry point.
+/// Carries out what a PSCI call of this PE led to. Returns to the caller, or does
+/// not return here.
 pub fn carry_out(pe: &mut PeData, outcome: Outcome) {
     match outcome {
         Outcome::Return(answer) => pe.frame.x[0] = answer,
@@ -46,12 +37,23 @@ pub fn carry_out(pe: &mut PeData, outcome: Outcome) {
         Outcome::Off | Outcome::Freeze => {
             go_off(pe);
             wait_and_start(pe);
+            leave(pe)
         }
-        Outcome::PowerDown(_) | Outcome::SystemSuspend => power_down(pe),
+        Outcome::PowerDown(_) | Outcome::SystemSuspend => {
+            power_down(pe);
+            leave(pe)
+        }
         Outcome::SystemOff => Board::system_off(),
         // A reset keeps the memory either way, which is all a warm one promises.
         Outcome::SystemReset | Outcome::SystemWarmReset => Board::system_reset(),
     }
+}
+
+/// Leaves EL3 for a PE's entry point. What the Normal world had in the registers
+/// that EL3's Rust code keeps is gone, as after a reset.
+fn leave(pe: &mut PeData) -> ! {
+    // SAFETY: this PE's slot, filled for the EL that `enter` has set.
+    unsafe { enter_normal_world(pe) }
 }
 
 /// Takes this PE's part of everything down, and last says so to PSCI: from then
@@ -77,19 +79,39 @@ fn power_down(pe: &mut PeData) {
     resume(pe);
 }
 
-/// Ends the power-down of this PE, which an interrupt has woken.
-pub fn resume(pe: &mut PeData) {
-    let entry = PSCI.resume(pe.index);
+/// Ends the power-down of this PE. The answer is whether it was suspended.
+fn resume(pe: &mut PeData) -> bool {
+    let Some(entry) = PSCI.resume(pe.index) else {
+        return false;
+    };
     SDEI.pe_resume(&mut pe.sdei);
     Board::wake_pe_interrupts(pe.index);
     secure_timer::resume(pe);
     enter(pe, &entry);
+    true
+}
+
+/// Makes this PE, which comes out of a reset, go where PSCI says, which alone
+/// knows: the Normal world may have a way to power a PE up, or to wake it, that
+/// PSCI is not asked for.
+pub fn reset(pe: &mut PeData) {
+    if Board::POWERS_DOWN {
+        if let Some(entry) = PSCI.start(pe.index) {
+            *pe = PeData::new(pe.index);
+            return start(pe, &entry);
+        }
+        if resume(pe) {
+            return;
+        }
+    }
+    Board::configure_pe_interrupts(pe.index);
+    wait_and_start(pe);
 }
 
 /// Makes this PE, which said that it is off, start once another turns it on. A
 /// machine that can powers it off, and this never returns: it comes back by
-/// [`turned_on`].
-pub fn wait_and_start(pe: &mut PeData) {
+/// [`reset`].
+fn wait_and_start(pe: &mut PeData) {
     leave_lower_els();
     Board::power_off(pe.index);
     gic::silence_pe();
@@ -103,17 +125,6 @@ pub fn wait_and_start(pe: &mut PeData) {
         barrier::dsb(barrier::SY);
         wfi();
         gic::drain();
-    }
-}
-
-/// Makes this PE start, which another one had powered on.
-pub fn turned_on(pe: &mut PeData) {
-    match PSCI.start(pe.index) {
-        Some(entry) => start(pe, &entry),
-        None => {
-            Board::configure_pe_interrupts(pe.index);
-            wait_and_start(pe);
-        }
     }
 }
 
@@ -143,19 +154,16 @@ fn leave_lower_els() {
 pub fn start(pe: &mut PeData, entry: &Entry) {
     SDEI.pe_on(&mut pe.sdei, pe.index);
     Board::configure_pe_interrupts(pe.index);
-    CNTP_CTL_EL0.set(0);
-    CNTV_CTL_EL0.set(0);
-    if client_el() == ClientEl::El2 {
-        write_cnthp_ctl_el2(CnthpCtlEl2::empty());
-    }
+    handover::stop_timers();
+    secure_timer::stop();
     enter(pe, entry);
 }
 
 /// Makes this PE go to an entry point, with registers as after a reset, when
 /// this is returned from.
 fn enter(pe: &mut PeData, entry: &Entry) {
-    reset_lower_els(entry.big_endian);
-    pe.frame.start(entry.context);
+    handover::reset_lower_els(entry.big_endian);
+    pe.frame.x[0] = entry.context;
     ELR_EL3.set(entry.address);
     // The highest Non-secure EL runs AArch64 (SCR_EL3.RW or EL2's width), so
     // that is how the PE starts, whatever the caller of CPU_ON ran.
@@ -165,21 +173,4 @@ fn enter(pe: &mut PeData, entry: &Entry) {
     };
     let masked = SpsrEl3::D | SpsrEl3::A | SpsrEl3::I | SpsrEl3::F;
     SPSR_EL3.set((el | masked).bits());
-}
-
-/// Gives the registers of EL2 and EL1 that a reset defines their values, so far
-/// as software relies on them (DEN0022 6.4.3): MMU and caches off, the
-/// caller's endianness.
-fn reset_lower_els(big_endian: bool) {
-    let endianness = if big_endian { SCTLR_EE } else { 0 };
-    // SAFETY: registers of the Normal world, which starts anew here.
-    unsafe { write_sctlr_el1(SctlrEl1::from_bits_retain(SCTLR_EL1_RES1 | endianness)) };
-    if client_el() == ClientEl::El2 {
-        // SAFETY: as above. No interrupt is virtual and no trap is set any more.
-        unsafe {
-            write_sctlr_el2(SctlrEl2::from_bits_retain(SCTLR_EL2_RES1 | endianness));
-            write_hcr_el2(HcrEl2::empty());
-        }
-    }
-    // The exception return synchronizes these.
 }

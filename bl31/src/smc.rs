@@ -87,10 +87,7 @@ pub fn smc_from_aarch32(pe: &mut PeData) {
 #[inline(always)]
 pub fn unknown(pe: &mut PeData, fid: u32, caller: ExecutionState) {
     if fid & SVE_HINT == 0 {
-        pe.frame.x[0] = match caller {
-            ExecutionState::AArch64 => not_supported(fid),
-            ExecutionState::AArch32 => not_supported(fid & !SMC64),
-        };
+        pe.frame.x[0] = error(NOT_SUPPORTED);
         return;
     }
     pe.frame.x[0] = u64::from(fid & !SVE_HINT);
@@ -123,16 +120,8 @@ fn caller_is_big_endian() -> bool {
     }
 }
 
-/// [`NOT_SUPPORTED`] in the width of the function ID's calling convention.
-pub fn not_supported(fid: u32) -> u64 {
-    signed(fid, NOT_SUPPORTED)
-}
-
-/// An error in the width of the function ID's calling convention.
-pub fn signed(fid: u32, error: i64) -> u64 {
-    if fid & SMC64 == 0 {
-        u64::from(error as u32)
-    } else {
-        error as u64
-    }
+/// An error as x0 has it, whatever the convention of the call: sign-extended. A
+/// caller in AArch64 finds it in x0 (DEN0028 5.2), one in AArch32 in r0.
+pub const fn error(code: i64) -> u64 {
+    code as u64
 }

@@ -8,6 +8,7 @@ use arm_sysregs::el1::registers::EsrEl1;
 use arm_sysregs::el2::accessors::{read_hcr_el2, write_esr_el2};
 use arm_sysregs::el2::registers::{EsrEl2, HcrEl2};
 use arm_sysregs::el3::accessors::read_esr_el3;
+use arm_sysregs::el3::registers::SpsrEl3;
 use platform::{client_el, control, exlock_enabled, features, take_exception, vbar};
 use sdei::{Client, ClientEl, pstate};
 
@@ -60,16 +61,34 @@ fn target(spsr: u64) -> ClientEl {
     if client_el() == ClientEl::El1 {
         return ClientEl::El1;
     }
+    let hcr = read_hcr_el2();
     let from_el0 = spsr & 0xf == 0;
     let from_el1 = spsr & (AARCH32 | 0xc) == 0x4;
-    let guest_el0 = from_el0 && !read_hcr_el2().contains(HcrEl2::TGE);
-    if from_el1 || guest_el0 {
+    // An EL0 of EL2's own has no EL1; an AArch32 EL1 has its own vectors and modes,
+    // so it's for the hypervisor to know what to do.
+    let has_el1 = !hcr.contains(HcrEl2::TGE) && hcr.contains(HcrEl2::RW);
+    if from_el1 || from_el0 && has_el1 {
         ClientEl::El1
     } else {
-        // EL2 itself, its own EL0, or an AArch32 EL1: that one has its own
-        // vectors and modes, so it's for the hypervisor to know what to do.
         ClientEl::El2
     }
+}
+
+/// An exception return of EL3's was an illegal one: the Normal world has changed the
+/// state of its ELs since it was interrupted (HCR_EL2.TGE, say), or never had the
+/// one that it asked for. EL3 is where it was, with PSTATE.IL set and the PC that
+/// was to be returned to, and has taken an exception for that or for an interrupt.
+///
+/// Returns to the client EL in that state: there it is the Illegal Execution state
+/// exception that such a return from EL2 itself would have ended in.
+pub extern "C" fn illegal_return() {
+    /// What such a return takes from the SPSR (Arm ARM, 'Illegal return events').
+    const KEPT: u64 = 0xf << 28 | 0xf << 6;
+    let el = match client_el() {
+        ClientEl::El1 => SpsrEl3::M_AARCH64_EL1H,
+        ClientEl::El2 => SpsrEl3::M_AARCH64_EL2H,
+    };
+    SPSR_EL3.set(SPSR_EL3.get() & KEPT | (SpsrEl3::IL | el).bits());
 }
 
 /// The distance from VBAR_ELx of the synchronous vector for where it comes from.

@@ -6,7 +6,7 @@ use core::arch::asm;
 use arm_sysregs::el1::accessors::read_id_aa64isar0_el1;
 
 use crate::pe::PeData;
-use crate::smc::{SMC64, not_supported, signed};
+use crate::smc::{NOT_SUPPORTED, SMC64, error};
 
 /// TRNG's function IDs are these and the same with bit 30 (DEN0028, table 6-2).
 pub const FIRST: u32 = 0x8400_0050;
@@ -40,7 +40,7 @@ const TRIES: usize = 32;
 pub fn call(pe: &mut PeData, fid: u32) {
     let x = &mut pe.frame.x;
     if !read_id_aa64isar0_el1().is_feat_rng_present() {
-        x[0] = not_supported(fid);
+        x[0] = error(NOT_SUPPORTED);
         return;
     }
     match fid {
@@ -48,13 +48,13 @@ pub fn call(pe: &mut PeData, fid: u32) {
         FEATURES => {
             x[0] = match x[1] as u32 {
                 VERSION | FEATURES | GET_UUID | RND32 | RND64 => 0,
-                _ => not_supported(fid),
+                _ => error(NOT_SUPPORTED),
             }
         }
         GET_UUID => x[..UUID.len()].copy_from_slice(&UUID.map(u64::from)),
         RND32 => random(x, fid, u64::from(x[1] as u32), u32::BITS),
         RND64 => random(x, fid, x[1], u64::BITS),
-        _ => x[0] = not_supported(fid),
+        _ => x[0] = error(NOT_SUPPORTED),
     }
 }
 
@@ -69,7 +69,7 @@ fn random(x: &mut [u64; sdei::REGISTERS], fid: u32, bits: u64, width: u32) {
     };
     let (status, words) = match result {
         Ok(words) => (0, words),
-        Err(error) => (signed(fid, error), [0; WORDS]),
+        Err(code) => (error(code), [0; WORDS]),
     };
     x[0] = status;
     let [low, middle, high] = words;

@@ -2,11 +2,14 @@
 //!
 //! From below EL3 an SMC or an FIQ comes with SP_EL3 at the PE's
 //! [`PeData`], the frame first: store, call, load, return.
-//! Anything else from below goes to [`trap`](crate::trap), anything from EL3
-//! itself is a bug and goes to [`crash`](crate::crash).
+//! Anything else from below goes to [`trap`](crate::trap), and so does what follows
+//! an illegal exception return; anything else from EL3 itself is a bug and goes to
+//! [`crash`](crate::crash).
 
 use core::arch::global_asm;
 use core::mem::offset_of;
+
+use arm_sysregs::el3::registers::SpsrEl3;
 
 use crate::crash::Dump;
 use crate::pe::{CRASH_STACK, CRASH_STACK_SIZE, Frame, PeData, Stack};
@@ -31,6 +34,14 @@ global_asm!(
     stp     x18, x30, [sp, #{x18}]
     .endm
 
+    .macro  leave
+    eret
+    // What follows an exception return must not be speculated into, with the
+    // registers that the Normal world gave. Never executed.
+    dsb     nsh
+    isb
+    .endm
+
     .macro  restore
     ldp     x0, x1, [sp, #{x} + 0]
     ldp     x2, x3, [sp, #{x} + 16]
@@ -42,11 +53,7 @@ global_asm!(
     ldp     x14, x15, [sp, #{x} + 112]
     ldp     x16, x17, [sp, #{x} + 128]
     ldp     x18, x30, [sp, #{x18}]
-    eret
-    // What follows an exception return must not be speculated into, with the
-    // registers that the Normal world gave. Never executed.
-    dsb     nsh
-    isb
+    leave
     .endm
 
     // An exception of EL3's own: scratch goes to registers of the Normal
@@ -58,6 +65,18 @@ global_asm!(
     b       own_exception
     .endm
 
+    // The same, but for what comes right after an exception return of EL3's that
+    // was an illegal one: PSTATE.IL was set then, and nothing else sets it in EL3.
+    .macro  own_or_illegal number
+    .balign 0x80
+    msr     tpidr_el3, x0
+    mrs     x0, spsr_el3
+    tbz     x0, #{il}, 1f
+    b       illegal
+1:  mov     x0, #\number
+    b       own_exception
+    .endm
+
     .section .vectors, "ax"
     .balign 0x800
     .global vectors
@@ -66,10 +85,10 @@ vectors:
     own     1
     own     2
     own     3
-    own     4
-    own     5
-    own     6
-    own     7
+    own_or_illegal 4
+    own_or_illegal 5
+    own_or_illegal 6
+    own_or_illegal 7
 
     // From AArch64: synchronous.
     .balign 0x80
@@ -111,6 +130,13 @@ vectors:
 vectors_end:
 
     .section .text.exceptions, "ax"
+    // The registers are the Normal world's, and SP_EL3 is at the frame.
+illegal:
+    mrs     x0, tpidr_el3
+    save
+    bl      {illegal_return}
+    b       exit
+
 other_synchronous:
     mov     x0, sp
     bl      {synchronous}
@@ -121,15 +147,26 @@ exit:
     restore
 
 own_exception:
+    // Registers of the Normal world, which this PE does not return to.
     msr     sp_el0, x1
     msr     tpidr_el0, x2
-    // One report at a time, and the first PE keeps the stack for good.
-    ldr     x1, =crash_stack_taken
-1:  ldaxr   w2, [x1]
-    cbnz    w2, 3f
-    // Any value but 0 will do.
-    stxr    w2, w1, [x1]
+    msr     tpidrro_el0, x3
+    // Without the MMU exclusive accesses need not work, and only one PE gets here.
+    mrs     x1, sctlr_el3
+    tbz     x1, #0, 3f
+    // One report at a time: nobody's is 0, a PE's its MPIDR, in which bit 31 is set,
+    // and 1 remains of one that failed.
+    ldr     x1, =crash_reporter
+    mrs     x3, mpidr_el1
+1:  ldaxr   x2, [x1]
+    cmp     x2, x3
+    b.eq    4f
+    cbz     x2, 2f
+    wfe
+    b       1b
+2:  stxr    w2, x3, [x1]
     cbnz    w2, 1b
+3:
     mov     x1, sp
     ldr     x2, ={crash_stack} + {crash_stack_end} - {dump_size}
     mov     sp, x2
@@ -138,6 +175,7 @@ own_exception:
     mrs     x0, tpidr_el3
     mrs     x1, sp_el0
     mrs     x2, tpidr_el0
+    mrs     x3, tpidrro_el0
     stp     x0, x1, [sp, #{d_x} + 0]
     stp     x2, x3, [sp, #{d_x} + 16]
     stp     x4, x5, [sp, #{d_x} + 32]
@@ -155,22 +193,50 @@ own_exception:
     stp     x28, x29, [sp, #{d_x} + 224]
     str     x30, [sp, #{d_x} + 240]
     mov     x0, sp
-    b       {crash}
-3:  wfi
-    b       3b
+    bl      {crash}
+    ldr     x1, =crash_reporter
+    stlr    xzr, [x1]
+    b       5f
+    // This PE's report caused an exception itself.
+4:  mov     x2, #1
+    str     x2, [x1]
+    ldr     x2, ={crash_stack} + {crash_stack_end}
+    mov     sp, x2
+    bl      {crash_again}
+5:  wfi
+    b       5b
     .ltorg
 
-    .section .bss.crash_stack_taken, "aw", %nobits
-    .balign 4
-crash_stack_taken:
-    .zero   4
+    .section .bss.crash_reporter, "aw", %nobits
+    .balign 8
+crash_reporter:
+    .zero   8
 
     .section .text.enter, "ax"
-    // Leaves EL3 for the first time: x0 is the PE's data. What Rust has in the
-    // registers that the frame doesn't hold is EL3's own.
+    // Leaves EL3 for an entry point: x0 is the PE's data. What Rust has in the
+    // registers is EL3's own, or of what the PE did before.
     .global enter_normal_world
 enter_normal_world:
     mov     sp, x0
+    ldr     x0, [sp, #{x}]
+    mov     x1, xzr
+    mov     x2, xzr
+    mov     x3, xzr
+    mov     x4, xzr
+    mov     x5, xzr
+    mov     x6, xzr
+    mov     x7, xzr
+    mov     x8, xzr
+    mov     x9, xzr
+    mov     x10, xzr
+    mov     x11, xzr
+    mov     x12, xzr
+    mov     x13, xzr
+    mov     x14, xzr
+    mov     x15, xzr
+    mov     x16, xzr
+    mov     x17, xzr
+    mov     x18, xzr
     mov     x19, xzr
     mov     x20, xzr
     mov     x21, xzr
@@ -182,7 +248,8 @@ enter_normal_world:
     mov     x27, xzr
     mov     x28, xzr
     mov     x29, xzr
-    b       exit
+    mov     x30, xzr
+    leave
     "#,
     x = const offset_of!(Frame, x),
     x18 = const offset_of!(Frame, x18),
@@ -190,7 +257,10 @@ enter_normal_world:
     smc = sym crate::smc::smc,
     fiq = sym crate::interrupt::fiq,
     synchronous = sym crate::trap::synchronous,
+    illegal_return = sym crate::trap::illegal_return,
+    il = const SpsrEl3::IL.bits().trailing_zeros(),
     crash = sym crate::crash::exception,
+    crash_again = sym crate::crash::again,
     crash_stack = sym CRASH_STACK,
     crash_stack_end = const size_of::<Stack<CRASH_STACK_SIZE>>(),
     dump_size = const size_of::<Dump>(),
@@ -205,8 +275,8 @@ const _: () = assert!(size_of::<Dump>().is_multiple_of(16));
 // `PeData` is only an address there: the assembly looks at its frame alone.
 #[allow(improper_ctypes)]
 unsafe extern "C" {
-    /// Enters the Normal world with the registers of the PE's frame, at
-    /// ELR_EL3 with SPSR_EL3. SP_EL3 is at the frame from then on.
+    /// Enters the Normal world with the frame's x0 and nothing in the other
+    /// registers, at ELR_EL3 with SPSR_EL3. SP_EL3 is at the frame from then on.
     ///
     /// # Safety
     ///

@@ -3,6 +3,7 @@
 
 use core::fmt::{self, Write};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arm_pl011_uart::{DataBits, LineConfig, PL011Registers, Parity, StopBits, Uart};
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -14,123 +15,116 @@ const BAUD_RATE: u32 = 115_200;
 
 /// A board's consoles, and the sink of `log`.
 pub struct Consoles {
-    uarts: SpinMutex<Uarts>,
-}
-
-struct Uarts {
-    boot: Option<Uart<'static>>,
-    secure: Option<Uart<'static>>,
-    /// The Normal world runs and owns the boot console.
-    handed_over: bool,
+    /// The addresses of the PL011s.
+    boot: usize,
+    secure: usize,
+    /// The Normal world runs and owns the boot console. Locked while a message is
+    /// written.
+    handed_over: SpinMutex<bool>,
+    /// The boot console takes nothing any more: the Normal world may have turned it
+    /// off.
+    boot_is_stuck: AtomicBool,
 }
 
 impl Consoles {
-    /// Consoles that nothing is written to yet.
-    pub const fn new() -> Self {
+    /// The consoles at these addresses, before the Normal world runs.
+    ///
+    /// # Safety
+    ///
+    /// Both addresses are those of PL011s, mapped as Device memory whenever the
+    /// MMU is on, and nothing else of EL3 uses them.
+    pub const unsafe fn new(boot: usize, secure: usize) -> Self {
         Self {
-            uarts: SpinMutex::new(Uarts {
-                boot: None,
-                secure: None,
-                handed_over: false,
-            }),
+            boot,
+            secure,
+            handed_over: SpinMutex::new(false),
+            boot_is_stuck: AtomicBool::new(false),
         }
     }
 
     #[inline(never)]
-    fn lock(&self) -> SpinMutexGuard<'_, Uarts> {
-        self.uarts.lock()
+    fn lock(&self) -> SpinMutexGuard<'_, bool> {
+        self.handed_over.lock()
     }
 
-    /// Turns the consoles on.
-    ///
-    /// # Safety
-    ///
-    /// Both addresses are those of PL011s, mapped as Device memory from now on,
-    /// clocked at `clock_hz`, and nothing else of EL3 uses them.
-    pub unsafe fn enable(&self, boot: usize, secure: usize, clock_hz: u32) {
-        let open = |address: usize| {
-            let registers = NonNull::new(address as *mut PL011Registers)?;
-            // SAFETY: the caller's promise.
-            let mut uart = Uart::new(unsafe { UniqueMmioPointer::new(registers) });
-            let line = LineConfig {
-                data_bits: DataBits::Bits8,
-                parity: Parity::None,
-                stop_bits: StopBits::One,
-            };
-            uart.enable(line, BAUD_RATE, clock_hz).ok()?;
-            Some(uart)
+    /// Turns the consoles on, whose clock is this.
+    pub fn enable(&self, clock_hz: u32) {
+        let line = LineConfig {
+            data_bits: DataBits::Bits8,
+            parity: Parity::None,
+            stop_bits: StopBits::One,
         };
-        let mut uarts = self.lock();
-        uarts.boot = open(boot);
-        uarts.secure = open(secure);
+        for address in [self.boot, self.secure] {
+            if let Some(mut uart) = uart(address) {
+                // Fails for a clock that is too slow alone.
+                let _ = uart.enable(line, BAUD_RATE, clock_hz);
+            }
+        }
     }
 
     /// The Normal world starts: the boot console is its own from now on.
     pub fn hand_over(&self) {
-        self.lock().handed_over = true;
+        *self.lock() = true;
     }
 
     /// Writes to the console of the moment: before the Normal world runs the
     /// boot console, after that the Secure one.
     #[inline(never)]
     pub fn write(&self, message: fmt::Arguments<'_>) {
-        let mut uarts = self.lock();
-        let uart = if uarts.handed_over {
-            &mut uarts.secure
-        } else {
-            &mut uarts.boot
-        };
-        if let Some(uart) = uart {
-            let _ = write(uart, message);
-        }
+        let handed_over = self.lock();
+        let address = if *handed_over { self.secure } else { self.boot };
+        let _ = write(address, message);
     }
 
-    /// Writes a crash report: to both consoles, since nobody owns one any more,
-    /// and without waiting for a lock that the crash may have left held.
+    /// Writes a part of a crash report: to the Secure console, then to the other
+    /// one, since nobody owns one any more. Takes no lock, which the crash may have
+    /// left held, and which needs the MMU: at worst two messages are mixed up on the
+    /// wire.
     #[inline(never)]
     pub fn write_crash(&self, message: fmt::Arguments<'_>) {
-        // SAFETY: this PE is about to stop for ever, and so is whoever held the
-        // lock or the report would not be written here a second time: at worst
-        // two reports are mixed up on the wire.
-        let uarts = unsafe {
-            if self.uarts.is_locked() {
-                self.uarts.force_unlock();
-            }
-            &mut *self.lock()
-        };
-        for uart in [&mut uarts.boot, &mut uarts.secure].into_iter().flatten() {
-            let _ = write(uart, message);
+        let _ = write(self.secure, message);
+        if !self.boot_is_stuck.load(Relaxed) && write(self.boot, message).is_err() {
+            self.boot_is_stuck.store(true, Relaxed);
         }
     }
 }
 
-impl Default for Consoles {
-    fn default() -> Self {
-        Self::new()
-    }
+/// The PL011 at an address.
+fn uart(address: usize) -> Option<Uart<'static>> {
+    let registers = NonNull::new(address as *mut PL011Registers)?;
+    // SAFETY: the address is one of `Consoles::new`. Whoever writes holds its lock,
+    // or crashed.
+    Some(Uart::new(unsafe { UniqueMmioPointer::new(registers) }))
 }
+
+/// How often a UART is asked whether it has room for a character until EL3 goes on
+/// without: at the rate of the consoles it has some after 87 microseconds.
+const PATIENCE: usize = 100_000;
 
 /// Terminals want a carriage return before a line feed.
-fn write(uart: &mut Uart<'static>, message: fmt::Arguments<'_>) -> fmt::Result {
-    struct Crlf<'a>(&'a mut Uart<'static>);
-    impl Crlf<'_> {
-        fn byte(&mut self, byte: u8) {
-            while self.0.is_tx_fifo_full() {}
+fn write(address: usize, message: fmt::Arguments<'_>) -> fmt::Result {
+    struct Crlf(Uart<'static>);
+    impl Crlf {
+        fn byte(&mut self, byte: u8) -> fmt::Result {
+            if !(0..PATIENCE).any(|_| !self.0.is_tx_fifo_full()) {
+                return Err(fmt::Error);
+            }
             self.0.write_word(byte);
+            Ok(())
         }
     }
-    impl Write for Crlf<'_> {
+    impl Write for Crlf {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             for byte in text.bytes() {
                 if byte == b'\n' {
-                    self.byte(b'\r');
+                    self.byte(b'\r')?;
                 }
-                self.byte(byte);
+                self.byte(byte)?;
             }
             Ok(())
         }
     }
-    Crlf(uart).write_fmt(message)
+    Crlf(uart(address).ok_or(fmt::Error)?).write_fmt(message)
 }
 
 impl Log for Consoles {

@@ -14,10 +14,24 @@ use psci::PowerState;
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
 const PROP: u32 = 3;
+const NOP: u32 = 4;
 const END: u32 = 9;
+
+const MAGIC: u32 = 0xd00d_feed;
+
+/// The version of the format that is read and written, and the oldest that its
+/// readers may know (Devicetree Specification 5.2).
+const VERSION: u32 = 17;
+const COMPATIBLE_VERSION: u32 = 16;
 
 /// The header of a flattened device tree in bytes (Devicetree Specification 5.2).
 const HEADER: usize = 40;
+
+/// An entry of the memory reservation block, in bytes.
+const RESERVATION: usize = 16;
+
+/// The most that a tree may contain, in bytes: Linux takes no larger one.
+pub const MAX_SIZE: usize = 2 << 20;
 
 /// What the firmware adds to the tree.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,19 +109,139 @@ const FIRST_IDLE_PHANDLE: u32 = 0x7fff_0000;
 /// Why a tree could not be written.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum FdtError {
+    /// There is none: no magic number.
+    Missing,
+    /// It is malformed, or larger than the space for it.
+    Damaged,
     /// The buffer is too small for the tree.
     NoSpace,
 }
 
 impl fmt::Display for FdtError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSpace => f.write_str("no space for the device tree"),
+        f.write_str(match self {
+            Self::Missing => "no device tree",
+            Self::Damaged => "damaged or too large device tree",
+            Self::NoSpace => "no space for the device tree",
+        })
+    }
+}
+
+/// The tree at the start of `space`. Its data end where its last block does:
+/// the header's size may count more, which is room to edit it.
+///
+/// Checks all that `dtoolkit` and [`rewrite`] rely on, so that neither panics.
+/// `dtoolkit`'s own check wants the exact size, and refuses names that Linux takes.
+pub fn parse(space: &[u8]) -> Result<Fdt<'_>, FdtError> {
+    match space.first_chunk() {
+        Some(magic) if u32::from_be_bytes(*magic) == MAGIC => {}
+        _ => return Err(FdtError::Missing),
+    }
+    let end = checked_end(space).ok_or(FdtError::Damaged)?;
+    Ok(Fdt::new_unchecked(&space[..end]))
+}
+
+/// Where the blocks of a tree end; `None` if it is malformed.
+fn checked_end(space: &[u8]) -> Option<usize> {
+    let mut fields = [0; HEADER / 4];
+    let (header, _) = space.as_chunks().0.split_at_checked(fields.len())?;
+    for (field, bytes) in fields.iter_mut().zip(header) {
+        *field = u32::from_be_bytes(*bytes) as usize;
+    }
+    let [
+        _,
+        total,
+        structure,
+        strings,
+        reservations,
+        version,
+        compatible,
+        _,
+        strings_size,
+        structure_size,
+    ] = fields;
+    let known = (compatible..=version).contains(&(VERSION as usize));
+    if !known || !structure.is_multiple_of(4) {
+        return None;
+    }
+    let data = &space[..space.len().min(total)];
+    let terminator = data
+        .get(reservations..)?
+        .chunks_exact(RESERVATION)
+        .position(|entry| entry.iter().all(|byte| *byte == 0))?;
+    let ends = [
+        HEADER,
+        reservations + (terminator + 1) * RESERVATION,
+        structure + structure_size,
+        strings + strings_size,
+    ];
+    let names = data.get(strings..strings + strings_size)?;
+    // Then each offset below its size is that of a name.
+    if !is_ascii(names) || names.last().is_some_and(|byte| *byte != 0) {
+        return None;
+    }
+    node_size(
+        data.get(structure..structure + structure_size)?,
+        names.len(),
+    )?;
+    ends.into_iter().max()
+}
+
+/// The size in bytes of the node that `structure` starts with, from the token that
+/// begins it to the one that ends it; `None` if it is malformed. Its properties'
+/// names are at offsets below `names`.
+fn node_size(structure: &[u8], names: usize) -> Option<usize> {
+    let mut rest = structure;
+    let mut depth = 0_usize;
+    // Properties come before nodes.
+    let mut properties = false;
+    loop {
+        let token = word(&mut rest)?;
+        match token {
+            BEGIN_NODE => {
+                let length = rest.iter().position(|byte| *byte == 0)?;
+                // `dtoolkit` wants UTF-8; the specification, part of ASCII.
+                if !is_ascii(&rest[..length]) {
+                    return None;
+                }
+                rest = rest.get((length + 1).next_multiple_of(4)..)?;
+                depth += 1;
+                properties = true;
+            }
+            PROP if properties => {
+                let length = word(&mut rest)? as usize;
+                if word(&mut rest)? as usize >= names {
+                    return None;
+                }
+                rest = rest.get(length.next_multiple_of(4)..)?;
+            }
+            NOP if depth > 0 => {}
+            END_NODE if depth > 0 => {
+                depth -= 1;
+                properties = false;
+                if depth == 0 {
+                    return Some(structure.len() - rest.len());
+                }
+            }
+            _ => return None,
         }
     }
 }
 
-/// Writes `source` with the additions to `out` and returns its size in bytes.
+/// The library's is faster where there is much, and larger.
+fn is_ascii(bytes: &[u8]) -> bool {
+    bytes.iter().all(u8::is_ascii)
+}
+
+/// Takes a word off the front.
+fn word(bytes: &mut &[u8]) -> Option<u32> {
+    let (word, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(u32::from_be_bytes(*word))
+}
+
+/// Writes `source`, which [`parse`] has checked, with the additions to `out` and
+/// returns its size in bytes.
 ///
 /// Always added: `/psci` and `/firmware/sdei` with method `smc`, and
 /// `enable-method = "psci"` in each node below `/cpus` that is a CPU. What of
@@ -145,13 +279,13 @@ pub fn rewrite<'a>(
 
     writer.at = 0;
     for field in [
-        0xd00d_feed,
+        MAGIC as usize,
         total,
         structure,
         strings,
         reservations,
-        17, // version
-        16, // last compatible version
+        VERSION as usize,
+        COMPATIBLE_VERSION as usize,
         source.boot_cpuid_phys() as usize,
         total - strings,
         structure_size,
@@ -318,13 +452,14 @@ impl Writer<'_> {
         }
     }
 
+    /// Copies a node with all that is in it. The names of its properties stay
+    /// where they are in the strings block, so it can stay as it is.
     fn copy(&mut self, node: FdtNode<'_>) {
-        self.begin(node.name());
-        self.properties(node, &[]);
-        for child in node.children() {
-            self.copy(child);
-        }
-        self.end();
+        let names = &self.names;
+        let node = &names.source[token_of(node) - names.start..];
+        // The whole tree was checked, so this node has a size.
+        let size = node_size(node, names.added_start).unwrap_or_default();
+        self.bytes(&node[..size]);
     }
 
     fn root(&mut self, root: FdtNode<'_>, additions: &Additions<'_>) {
@@ -341,8 +476,7 @@ impl Writer<'_> {
                 ("cpus", _) => self.cpus(child, additions),
                 (name, _) if additions.memory.is_some() && is_memory(name) => {}
                 (_, None) => self.copy(child),
-                // The names of its properties stay where they are in the
-                // strings block, so it can stay as it is, up to the next one.
+                // As `copy`, but it is known where it ends.
                 (_, Some(next)) => {
                     let (start, end) = (token_of(child), token_of(*next));
                     let source = self.names.source;

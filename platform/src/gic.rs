@@ -9,8 +9,8 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use aarch64_cpu::asm::barrier;
 use arm_gic::IntId;
-use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrSgi};
-use arm_gic::gicv3::{GicCpuInterface, GicDistributor, GicRedistributor, HIGHEST_S_PRIORITY};
+use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrCtlr, GicrSgi, Waker};
+use arm_gic::gicv3::{GicCpuInterface, GicDistributor, HIGHEST_NS_PRIORITY, HIGHEST_S_PRIORITY};
 use arm_sysregs::el1::accessors::{
     read_icc_iar0_el1, write_icc_ap0r0_el1, write_icc_ap0r1_el1, write_icc_ap0r2_el1,
     write_icc_ap0r3_el1, write_icc_ap1r0_el1, write_icc_ap1r1_el1, write_icc_ap1r2_el1,
@@ -50,10 +50,34 @@ const OUR_PPIS: u32 = 1 << SECURE_TIMER.raw_value();
 /// (from 0x80 on): so a PE that is off can let its SGIs through alone.
 pub const EVENT_PRIORITY: u8 = 0x40;
 
-/// The bits of SGIs 8 to 15, and the words of GICR_IPRIORITYR with their
-/// priorities, a byte for each.
-const SECURE_SGIS: u32 = 0xff00;
-const SECURE_SGI_PRIORITIES: core::ops::Range<usize> = 2..4;
+/// The bits of what is EL3's: SGIs 8 to 15, and its PPIs. They are Group 0 from the
+/// first set-up of a redistributor on, whatever comes: for as long as one is not,
+/// the Normal world can make it active, and then it never arrives again.
+const OURS: u32 = 0xff00 | OUR_PPIS;
+
+/// The priorities of SGIs and PPIs at hand-over, four to a word.
+const PRIORITIES: [u32; 8] = {
+    let mut bytes = [[HIGHEST_NS_PRIORITY; 4]; 8];
+    let mut sgi = 8;
+    while sgi < 16 {
+        bytes[sgi / 4][sgi % 4] = HIGHEST_S_PRIORITY;
+        sgi += 1;
+    }
+    let timer = SECURE_TIMER.raw_value() as usize;
+    bytes[timer / 4][timer % 4] = EVENT_PRIORITY;
+    let mut words = [0; 8];
+    let mut word = 0;
+    while word < 8 {
+        words[word] = u32::from_ne_bytes(bytes[word]);
+        word += 1;
+    }
+    words
+};
+
+/// How often a register of the GIC is read until EL3 goes on without what it waits
+/// for. The GIC itself takes a few reads; but a machine may let the Normal world
+/// write GICR_WAKER (QEMU does), or keep the GIC busy.
+const PATIENCE: usize = 10_000;
 
 /// IAR value: nothing to acknowledge (INTID 1023; 1020 to 1022 are special too).
 const FIRST_SPECIAL_INTID: u32 = 1020;
@@ -110,6 +134,12 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
         distributor.modify_control(GicdCtlr::ARE_S, true);
         distributor.modify_control(GicdCtlr::ARE_NS, true);
         distributor.configure_default_settings();
+        // The Normal world does nothing to what becomes EL3's.
+        let mut index = 0;
+        while let Some(mut register) = field!(registers, nsacr).get(index) {
+            register.write(0);
+            index += 1;
+        }
     }
 
     /// Gives an SPI to `f`, if there is such an SPI.
@@ -248,53 +278,113 @@ fn sgi_target(mpidr: u64) -> u64 {
         | 1 << (aff0 % 16)
 }
 
+/// Waits for the GIC, but not for ever.
+fn wait_until(mut done: impl FnMut() -> bool) {
+    for _ in 0..PATIENCE {
+        if done() {
+            return;
+        }
+    }
+}
+
+/// Waits until what was written to a redistributor has reached the PE.
+pub(crate) fn wait_for_redistributor(frame: &UniqueMmioPointer<'_, GicrSgi>) {
+    let gicr = field_shared!(frame, gicr);
+    let ctlr = field_shared!(gicr, ctlr);
+    wait_until(|| !ctlr.read().contains(GicrCtlr::RWP));
+}
+
+/// Waits until what was written to the distributor has reached all PEs.
+pub(crate) fn wait_for_distributor(gicd: &UniqueMmioPointer<'_, Gicd>) {
+    let ctlr = field_shared!(gicd, ctlr);
+    wait_until(|| !ctlr.read().contains(GicdCtlr::RWP));
+}
+
+/// Tells a redistributor whether its PE sleeps, and waits until it has taken note.
+fn set_asleep(mut frame: UniqueMmioPointer<'_, GicrSgi>, asleep: bool) {
+    let mut gicr = field!(frame, gicr);
+    let mut waker = field!(gicr, waker);
+    wait_until(|| {
+        let now = waker.read();
+        // It is changed only when the last change is complete (Arm IHI 0069
+        // 12.11.42).
+        if now.contains(Waker::CHILDREN_ASLEEP) == now.contains(Waker::PROCESSOR_SLEEP) {
+            let mut wanted = now;
+            wanted.set(Waker::PROCESSOR_SLEEP, asleep);
+            if wanted == now {
+                return true;
+            }
+            waker.write(wanted);
+        }
+        false
+    });
+}
+
 /// Brings this PE's redistributor and CPU interface to the state in which a PE
 /// enters the Normal world for the first time: SGIs and PPIs its own, disabled
 /// and idle, but for EL3's SGIs and PPIs.
 pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
-    {
-        let mut sgi = field!(frame, sgi);
-        // All of EL3's SGIs can stay enabled while the rest starts over, so
-        // none of them is lost: a signal can already be on its way.
-        field!(sgi, icenabler).get(0).unwrap().write(!OUR_SGIS);
-        field!(sgi, icactiver).get(0).unwrap().write(!OUR_SGIS);
-        field!(sgi, icpendr).get(0).unwrap().write(!OUR_SGIS);
-    }
-    let mut redistributor = GicRedistributor::new(frame.reborrow());
-    // An error means that it is awake.
-    let _ = redistributor.mark_core_awake();
-    redistributor.configure_default_settings();
-    {
-        // SGIs 8 to 15 and the Secure timer are EL3's: Group 0, above everything
-        // that the Normal world can mask.
-        // Every redistributor has this PPI.
-        let _ = redistributor.set_interrupt_priority(SECURE_TIMER, EVENT_PRIORITY);
-        let mut sgi = field!(frame, sgi);
-        let nonsecure = |bits: u32| bits & !(SECURE_SGIS | OUR_PPIS);
-        field!(sgi, igroupr).get(0).unwrap().modify(nonsecure);
-        field!(sgi, igrpmodr).get(0).unwrap().modify(nonsecure);
-        for word in SECURE_SGI_PRIORITIES {
-            field!(sgi, ipriorityr)
-                .get(word)
-                .unwrap()
-                .write(u32::from_ne_bytes([HIGHEST_S_PRIORITY; 4]));
+    set_asleep(frame.reborrow(), false);
+    let gicr = field_shared!(frame, gicr);
+    let extended = field_shared!(gicr, typer).read().max_eppi_count() as usize;
+    let mut sgi = field!(frame, sgi);
+    // A word of 32 interrupts after the other: SGIs and PPIs, extended PPIs.
+    for word in 0..=extended / 32 {
+        // All of EL3's SGIs stay enabled and pending, so none of them is lost: a
+        // signal can already be on its way.
+        let (ours, sgis) = if word == 0 { (OURS, OUR_SGIS) } else { (0, 0) };
+        macro_rules! write {
+            ($array:ident, $value:expr) => {
+                if let Some(mut register) = field!(sgi, $array).get(word) {
+                    register.write($value);
+                }
+            };
         }
-        field!(sgi, isenabler)
-            .get(0)
-            .unwrap()
-            .write(OUR_SGIS | OUR_PPIS);
+        write!(icenabler, !sgis);
+        // In this order, and to the same each time: nothing of EL3's is ever
+        // anything but Group 0.
+        write!(igrpmodr, 0);
+        write!(igroupr, !ours);
+        // What the Normal world could write before that, it can't any more.
+        write!(inmir, 0);
+        write!(icactiver, u32::MAX);
+        write!(icpendr, !sgis);
     }
-    // A read: all writes above have arrived before the interface lets anything
-    // through.
-    GicRedistributor::new(frame).wait_for_pending_write();
+    // One by one: of an array, the compiler makes a loop.
+    macro_rules! write_priorities {
+        ($($index:literal)*) => {
+            $(if let Some(mut register) = field!(sgi, ipriorityr).get($index) {
+                register.write(const { PRIORITIES[$index] });
+            })*
+        };
+    }
+    write_priorities!(0 1 2 3 4 5 6 7);
+    for index in PRIORITIES.len()..PRIORITIES.len() + extended / 4 {
+        if let Some(mut register) = field!(sgi, ipriorityr).get(index) {
+            register.write(u32::from_ne_bytes([HIGHEST_NS_PRIORITY; 4]));
+        }
+    }
+    // The trigger of SGIs is fixed; PPIs are level-sensitive until the Normal world
+    // says otherwise.
+    for index in 1..2 + extended / 16 {
+        if let Some(mut register) = field!(sgi, icfgr).get(index) {
+            register.write(0);
+        }
+    }
+    // The Normal world raises none of EL3's SGIs.
+    field!(sgi, nsacr).write(0);
+    if let Some(mut register) = field!(sgi, isenabler).get(0) {
+        register.write(OUR_SGIS | OUR_PPIS);
+    }
+    // All writes above have arrived before the interface lets anything through.
+    wait_for_redistributor(&frame);
 
     configure_cpu_interface();
 }
 
 /// Ends [`sleep_pe`], whose frame this is; also where the PE was not put to sleep.
 pub fn wake_pe(frame: UniqueMmioPointer<'static, GicrSgi>) {
-    // An error means that it is awake.
-    let _ = GicRedistributor::new(frame).mark_core_awake();
+    set_asleep(frame, false);
     configure_cpu_interface();
 }
 
@@ -307,8 +397,7 @@ pub fn sleep_pe(frame: UniqueMmioPointer<'static, GicrSgi>) {
     // send nothing more: else it may wait for this PE to take what was sent.
     barrier::isb(barrier::SY);
     barrier::dsb(barrier::SY);
-    // An error means that it is asleep.
-    let _ = GicRedistributor::new(frame).mark_core_asleep();
+    set_asleep(frame, true);
 }
 
 /// Brings this PE's CPU interface to its first state: EL3's, with nothing of
@@ -319,13 +408,14 @@ pub fn configure_cpu_interface() {
     GicCpuInterface::disable_legacy_interrupt_bypass_el3(true);
     // The registers below are there once ICC_SRE_EL3.SRE is set.
     barrier::isb(barrier::SY);
-    let control = read_icc_ctlr_el3();
     // EL3 drops an interrupt's priority when it acknowledges it and
-    // deactivates it when its handler completes.
-    write_icc_ctlr_el3(control | IccCtlrEl3::EOIMODE_EL3);
+    // deactivates it when its handler completes. All else is 0, which has to be
+    // the same on all PEs: no priority mask hint (PMHE), Group 1 has its own binary
+    // point (CBPR).
+    write_icc_ctlr_el3(IccCtlrEl3::EOIMODE_EL3);
     // What an interrupt handler had active when its PE went off is gone, as it
     // would be after a power-down.
-    reset_active_priorities(control.pribits());
+    reset_active_priorities(read_icc_ctlr_el3().pribits());
     GicCpuInterface::set_priority_mask(0xff);
     write_icc_igrpen1_el1(IccIgrpen1El1::empty());
     // EL3 masks interrupts: the exception return, or what lets a PE that is off

@@ -3,7 +3,7 @@
 
 use aarch64_cpu::asm::barrier;
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
-use arm_gic::gicv3::{GicDistributor, GicRedistributor, Group, SecureIntGroup};
+use arm_gic::gicv3::{GicDistributor, GicRedistributor};
 use arm_gic::{IntId, UniqueMmioPointer};
 use safe_mmio::field;
 
@@ -18,6 +18,9 @@ pub struct Claim {
     priority: u8,
     /// GICD_IROUTER of an SPI, 0 of a PPI.
     route: u64,
+    /// Its mark of an NMI (FEAT_GICv3_NMI): 0 or 1. A bool would make `None` in
+    /// memory something else than zeroes, and the image larger by all of them.
+    nmi: u8,
 }
 
 /// A PPI of this PE, or an SPI.
@@ -136,24 +139,37 @@ impl<'a> Interrupt<'a> {
             intid: self.intid,
             priority: self.priority(),
             route: self.route(),
+            nmi: is_set!(self, inmir).into(),
         };
         // There is one: an interrupt of each slot has room.
         if let Some(free) = self.claims.iter_mut().find(|claim| claim.is_none()) {
             *free = Some(claim);
         }
-        self.set_group(Group::Secure(SecureIntGroup::Group0));
+        // A Group 0 interrupt that is marked as an NMI leaves its active priority
+        // behind on QEMU. Elsewhere the mark may not be writable in Group 0.
+        self.set_nmi(0);
+        self.set_group(GROUP_0);
+        // From here on the Normal world can't write to it. This puts right what it
+        // has written since it was looked at: one that is active never arrives.
+        self.disable();
+        self.set_nmi(0);
+        write_one!(self, icactiver);
         self.set_priority(EVENT_PRIORITY);
     }
 
-    /// Gives it back: disabled, Non-secure Group 1, with the priority and the
-    /// target that the Normal world had set.
+    /// Gives it back: disabled, Non-secure Group 1, with the priority, the target
+    /// and the mark of an NMI that the Normal world had set.
     pub fn give_back(&mut self) {
         self.disable();
-        self.set_group(Group::Group1NS);
         let is_its = |claim: &&mut Option<Claim>| claim.is_some_and(|c| c.intid == self.intid);
-        if let Some(claim) = self.claims.iter_mut().find(is_its).and_then(Option::take) {
+        let claim = self.claims.iter_mut().find(is_its).and_then(Option::take);
+        if let Some(claim) = claim {
             self.set_priority(claim.priority);
             self.set_route(claim.route);
+        }
+        self.set_group(GROUP_1_NS);
+        if let Some(claim) = claim {
+            self.set_nmi(claim.nmi);
         }
     }
 
@@ -165,11 +181,9 @@ impl<'a> Interrupt<'a> {
     /// Holds it off. It is not delivered any more when this returns.
     pub fn disable(&mut self) {
         write_one!(self, icenabler);
-        match &mut self.registers {
-            Registers::Ppi(frame) => {
-                GicRedistributor::new(frame.reborrow()).wait_for_pending_write();
-            }
-            Registers::Spi(gicd) => GicDistributor::new(gicd.reborrow()).wait_for_pending_write(),
+        match &self.registers {
+            Registers::Ppi(frame) => gic::wait_for_redistributor(frame),
+            Registers::Spi(gicd) => gic::wait_for_distributor(gicd),
         }
     }
 
@@ -212,6 +226,13 @@ impl<'a> Interrupt<'a> {
         }
     }
 
+    /// Marks it as an NMI (1) or not (0); without FEAT_GICv3_NMI the register is RES0.
+    fn set_nmi(&mut self, nmi: u8) {
+        with_register!(self, inmir, 1, |mut word: Word<'_>, bit: usize| {
+            word.modify(|marks: u32| marks & !(1u32 << bit) | u32::from(nmi) << bit)
+        });
+    }
+
     fn priority(&mut self) -> u8 {
         with_register!(self, ipriorityr, 8, |word: Word<'_>, bit| {
             (word.read() >> bit) as u8
@@ -231,15 +252,12 @@ impl<'a> Interrupt<'a> {
             };
     }
 
-    fn set_group(&mut self, group: Group) {
-        let _ = match &mut self.registers {
-            Registers::Ppi(frame) => {
-                GicRedistributor::new(frame.reborrow()).set_group(self.intid, group)
-            }
-            Registers::Spi(gicd) => {
-                GicDistributor::new(gicd.reborrow()).set_group(self.intid, group)
-            }
-        };
+    /// Moves it to Non-secure Group 1 (1) or Group 0 (0). No interrupt is ever in
+    /// Secure Group 1: the modifier bits are 0.
+    fn set_group(&mut self, group: u32) {
+        with_register!(self, igroupr, 1, |mut word: Word<'_>, bit: usize| {
+            word.modify(|groups: u32| groups & !(1u32 << bit) | group << bit)
+        });
     }
 }
 
@@ -249,6 +267,11 @@ impl<'a> Interrupt<'a> {
 fn client_stores_are_done() {
     barrier::dsb(barrier::SY);
 }
+
+/// An interrupt's bit in GICD_IGROUPR.
+const GROUP_0: u32 = 0;
+/// See [`GROUP_0`].
+const GROUP_1_NS: u32 = 1;
 
 /// The upper of an interrupt's two bits in GICD_ICFGR: edge-triggered.
 const EDGE: u32 = 0b10;

@@ -28,6 +28,12 @@ const OLD_TEXT_OFFSET: u64 = 0x8_0000;
 /// that time has more.
 const OLD_BSS: u64 = 16 << 20;
 
+/// What files of other kinds start with: an EFI zboot kernel (after a word), gzip,
+/// ELF.
+const ZIMG: u32 = u32::from_le_bytes(*b"zimg");
+const GZIP: u32 = 0x8b1f;
+const ELF: u32 = u32::from_le_bytes(*b"\x7fELF");
+
 /// Where a kernel wants to be loaded, and the memory it uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Layout {
@@ -42,6 +48,12 @@ pub struct Layout {
 pub enum HeaderError {
     /// No arm64 Image header: no magic number, or too short for one.
     NoImage,
+    /// An EFI zboot kernel, which unpacks itself under EFI.
+    Zboot,
+    /// A gzip file.
+    Gzip,
+    /// An ELF file.
+    Elf,
     /// The header's text offset or size can't be meant.
     Absurd,
 }
@@ -49,7 +61,10 @@ pub enum HeaderError {
 impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoImage => "it has no arm64 Image header (a compressed or ELF kernel?)",
+            Self::NoImage => "no arm64 Image header",
+            Self::Zboot => "EFI zboot; cargo xtask run --kernel FILE unpacks it",
+            Self::Gzip => "gzip; gunzip it",
+            Self::Elf => "ELF; take arch/arm64/boot/Image",
             Self::Absurd => "its arm64 Image header is damaged",
         })
     }
@@ -59,7 +74,12 @@ impl ImageHeader {
     /// Reads the layout of a kernel of `file_size` bytes.
     pub fn layout(&self, file_size: u64) -> Result<Layout, HeaderError> {
         if file_size < size_of::<Self>() as u64 || self.magic != *b"ARM\x64" {
-            return Err(HeaderError::NoImage);
+            return Err(match self.code.map(U32::get) {
+                [_, ZIMG] => HeaderError::Zboot,
+                [first, _] if first & 0xffff == GZIP => HeaderError::Gzip,
+                [ELF, _] => HeaderError::Elf,
+                _ => HeaderError::NoImage,
+            });
         }
         let layout = match self.image_size.get() {
             0 => Layout {
@@ -121,9 +141,17 @@ mod tests {
 
     #[test]
     fn no_kernel() {
-        let mut gzip = header(0, 1);
-        gzip.magic = *b"\x1f\x8b\x08\0";
-        assert_eq!(gzip.layout(4096), Err(HeaderError::NoImage));
+        let mut other = header(0, 1);
+        other.magic = *b"\x1f\x8b\x08\0";
+        for (code, error) in [
+            (*b"\x1f\x8b\x08\0\0\0\0\0", HeaderError::Gzip),
+            (*b"MZ\0\0zimg", HeaderError::Zboot),
+            (*b"\x7fELF\x02\x01\x01\0", HeaderError::Elf),
+            (*b"MZ\0\0\0\0\0\0", HeaderError::NoImage),
+        ] {
+            other.code = zerocopy::transmute!(code);
+            assert_eq!(other.layout(4096), Err(error));
+        }
         assert_eq!(header(0, 1).layout(63), Err(HeaderError::NoImage));
         assert_eq!(header(u64::MAX, 1).layout(4096), Err(HeaderError::Absurd));
         assert_eq!(header(0, u64::MAX).layout(4096), Err(HeaderError::Absurd));

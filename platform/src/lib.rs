@@ -12,6 +12,7 @@ pub mod fdt;
 pub mod image;
 pub mod ram;
 pub mod topology;
+pub mod tree;
 
 // What follows uses registers of the PE, so there is nothing of it on a host.
 #[cfg(target_os = "none")]
@@ -30,9 +31,6 @@ mod ports;
 mod protect;
 #[cfg(all(target_os = "none", feature = "qemu_virt"))]
 pub mod qemu_virt;
-#[cfg(target_os = "none")]
-pub mod tree;
-
 #[cfg(target_os = "none")]
 pub use on_target::*;
 
@@ -55,7 +53,8 @@ mod on_target {
     use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
     pub use crate::ports::{
-        PsciPort, SdeiPort, client_el, control, exlock_enabled, features, take_exception, vbar,
+        PsciPort, SdeiPort, client_el, control, exlock_enabled, features, relax, take_exception,
+        vbar,
     };
     use crate::topology::TopologyError;
 
@@ -140,23 +139,20 @@ mod on_target {
         }
     }
 
-    /// Why a PE is where the image starts.
-    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-    pub enum Start {
-        /// The machine was turned on, or reset.
-        Reset,
-        /// Another PE powered it on ([`Platform::power_on`]).
-        TurnedOn,
-        /// An interrupt ended [`Platform::power_down`].
-        Woken,
-    }
-
     /// Makes memory accessible to EL3, at the address where it is.
     pub trait Mapper {
-        /// Maps a region to keep.
-        fn map(&mut self, region: Region);
-        /// Maps a region until the Normal world starts.
+        /// Maps a region to keep, which is not the image's.
+        fn map(&mut self, region: Region) -> Result<(), BootError>;
+        /// Maps a region until the Normal world starts. Regions are few and the
+        /// same on every machine of the board: there are tables for them.
         fn map_for_boot(&mut self, region: Region);
+        /// Writes zeroes to Non-secure RAM, mapped or not, from one physical
+        /// address to another (exclusive), and to memory.
+        ///
+        /// # Safety
+        ///
+        /// There is RAM, and nothing uses it.
+        unsafe fn clear(&mut self, start: usize, end: usize);
     }
 
     /// What the Normal world starts with.
@@ -173,8 +169,10 @@ mod on_target {
     /// Why the Normal world can't be started.
     #[derive(Clone, Copy, Debug, Eq, PartialEq)]
     pub enum BootError {
-        /// No device tree where the machine leaves it; the text says where.
-        NoDeviceTree(&'static str),
+        /// No device tree, or none that can be used; the text says where.
+        NoDeviceTree(FdtError, &'static str),
+        /// The machine has more of this than there is memory for.
+        TooMany(&'static str),
         /// The device tree has no GICv3 (or later); the text says what to do.
         NoGicV3(&'static str),
         /// The machine's GIC has no Secure state, or a PE no redistributor.
@@ -208,14 +206,13 @@ mod on_target {
     impl fmt::Display for BootError {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match self {
-                Self::NoDeviceTree(place) => write!(f, "no device tree {place}"),
+                Self::NoDeviceTree(error, place) => write!(f, "{error} {place}"),
+                Self::TooMany(what) => write!(f, "more {what} than this image has memory for"),
                 Self::NoGicV3(hint) => write!(f, "no GICv3 ({hint})"),
                 Self::UnusableGic => {
                     f.write_str("the GIC has no Secure state, or lacks a PE's redistributor")
                 }
-                Self::Topology(TopologyError::TooMany) => {
-                    f.write_str("more PEs than this image has memory for")
-                }
+                Self::Topology(TopologyError::TooMany) => Self::TooMany("PEs").fmt(f),
                 Self::Topology(TopologyError::Twice(affinity)) => {
                     write!(
                         f,
@@ -269,13 +266,16 @@ mod on_target {
         /// What makes the machine start the image at EL3, to follow "not started
         /// at EL3"; empty if it can't do anything else.
         const NEEDS_EL3: &'static str;
+        /// What makes the machine's PEs start in AArch64, to follow "no AArch64";
+        /// empty if they can't do anything else.
+        const NEEDS_AARCH64: &'static str = "";
         /// The address of a 32-bit register, readable without translation,
         /// whose bit 0 is clear out of reset, until [`release`](Self::release)
         /// sets it. Memory can't serve: it keeps its contents over a reset.
         const GATE: usize;
         /// The data register of a UART that takes characters without having
         /// been set up, for the one thing that has to be said before anything
-        /// works: that the image was not started at EL3.
+        /// works: that the image was not started at EL3, or not in AArch64.
         const RAW_UART: usize;
         /// Devices that EL3 uses throughout, besides those that
         /// [`discover`](Self::discover) finds.
@@ -293,12 +293,8 @@ mod on_target {
         /// The consoles, not yet turned on.
         fn consoles() -> &'static Consoles;
 
-        /// Turns the consoles on.
-        ///
-        /// # Safety
-        ///
-        /// [`DEVICES`](Self::DEVICES) are mapped. Called once, by the PE that boots.
-        unsafe fn enable_consoles();
+        /// The clock of the consoles, in Hz.
+        const UART_CLOCK_HZ: u32;
 
         /// Finds out what machine this is: PEs, RAM, GIC, and what the board's
         /// options say. Sets the distributor up.
@@ -334,7 +330,8 @@ mod on_target {
         /// off, and says whether it was on.
         fn mem_protect(enable: bool) -> bool;
 
-        /// The affinity fields of a PE.
+        /// The affinity fields of a PE. Of two PEs the one with the lower ones has the
+        /// lower index.
         fn pe_affinity(index: usize) -> u64;
 
         /// The index of the PE that an MPIDR names.
@@ -346,16 +343,16 @@ mod on_target {
             None
         }
 
-        /// Why this PE, the one with this index, is here.
-        fn start(_index: usize) -> Start {
-            Start::Reset
-        }
-
         /// Makes a PE that is off go on: back to the image's start, or out of
         /// its wait in EL3.
         fn power_on(index: usize) {
             Self::raise_sgi(SGI_POWER_ON, index);
         }
+
+        /// Whether [`power_off`](Self::power_off) and
+        /// [`power_down`](Self::power_down) take a PE's power away: then it is reset
+        /// when it comes back.
+        const POWERS_DOWN: bool = false;
 
         /// Powers this PE off until [`power_on`](Self::power_on). Returns only
         /// where the machine can't: then EL3 waits in its place.

@@ -1,6 +1,7 @@
 //! What `sdei` and `psci` need of the machine, from registers of the PE and
 //! from a [`Platform`].
 
+use core::arch::asm;
 use core::marker::PhantomData;
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
@@ -215,6 +216,13 @@ fn with<B: Platform>(intid: u32, f: &mut dyn FnMut(Interrupt<'_>)) {
     }
 }
 
+/// Hints that this PE waits for another one.
+#[inline(always)]
+pub fn relax() {
+    // SAFETY: a hint.
+    unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
+}
+
 /// The port of `psci` on a board.
 #[derive(Debug)]
 pub struct PsciPort<B>(PhantomData<fn() -> B>);
@@ -243,6 +251,11 @@ impl<B: Platform> psci::Port for PsciPort<B> {
 
     fn pe_index(&self, mpidr: u64) -> Option<usize> {
         B::pe_index(mpidr)
+    }
+
+    #[inline(always)]
+    fn relax() {
+        relax();
     }
 
     fn power_on(&self, pe: usize) {

@@ -2,31 +2,58 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-/// Up to `N` ranges of Non-secure RAM. Filled once, by the PE that boots,
-/// before any other PE runs Rust code.
-pub struct RamMap<const N: usize> {
+/// The ranges that there is memory for: a machine with a node of 1 GiB for each of
+/// 128 NUMA nodes, QEMU's most, has all of them in one.
+pub const MAX_RANGES: usize = 128;
+
+/// More ranges than there is memory for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TooManyRanges;
+
+/// The ranges of Non-secure RAM, of which no two meet or touch. Filled once, by
+/// the PE that boots, before any other PE runs Rust code.
+pub struct RamMap {
     count: AtomicUsize,
-    ranges: [[AtomicU64; 2]; N],
+    ranges: [[AtomicU64; 2]; MAX_RANGES],
 }
 
-impl<const N: usize> RamMap<N> {
+impl RamMap {
     /// No RAM yet.
     pub const fn new() -> Self {
         Self {
             count: AtomicUsize::new(0),
-            ranges: [const { [const { AtomicU64::new(0) }; 2] }; N],
+            ranges: [const { [const { AtomicU64::new(0) }; 2] }; MAX_RANGES],
         }
     }
 
-    /// Adds `start..end`, physical addresses, which meets no range that is
-    /// there. Beyond `N` ranges it is left out: then no call may use it.
-    pub fn add(&self, start: u64, end: u64) {
-        let count = self.count.load(Relaxed);
-        if let Some([s, e]) = self.ranges.get(count) {
-            s.store(start, Relaxed);
-            e.store(end, Relaxed);
-            self.count.store(count + 1, Relaxed);
+    /// Adds `start..end`, physical addresses; nothing if that is empty. What it
+    /// meets or touches becomes one range with it.
+    pub fn add(&self, mut start: u64, mut end: u64) -> Result<(), TooManyRanges> {
+        if start >= end {
+            return Ok(());
         }
+        // Ranges that stay: one that touched one of these already would have
+        // become one with it.
+        let mut count = 0;
+        for (s, e) in self.ranges() {
+            if s <= end && start <= e {
+                start = start.min(s);
+                end = end.max(e);
+            } else {
+                self.put(count, s, e)?;
+                count += 1;
+            }
+        }
+        self.put(count, start, end)?;
+        self.count.store(count + 1, Relaxed);
+        Ok(())
+    }
+
+    fn put(&self, index: usize, start: u64, end: u64) -> Result<(), TooManyRanges> {
+        let [s, e] = self.ranges.get(index).ok_or(TooManyRanges)?;
+        s.store(start, Relaxed);
+        e.store(end, Relaxed);
+        Ok(())
     }
 
     /// The ranges, start and end (exclusive).
@@ -44,7 +71,7 @@ impl<const N: usize> RamMap<N> {
     }
 }
 
-impl<const N: usize> Default for RamMap<N> {
+impl Default for RamMap {
     fn default() -> Self {
         Self::new()
     }
@@ -92,11 +119,10 @@ mod tests {
 
     #[test]
     fn edges() {
-        let ram = RamMap::<2>::new();
+        let ram = RamMap::new();
         assert!(!ram.contains(0, 0));
-        ram.add(0x4000_0000, 0x8000_0000);
-        ram.add(0x1_0000_0000, 0x2_0000_0000);
-        ram.add(0x8_0000_0000, 0x9_0000_0000);
+        ram.add(0x4000_0000, 0x8000_0000).unwrap();
+        ram.add(0x1_0000_0000, 0x2_0000_0000).unwrap();
         for (base, length, is_ram) in [
             (0x4000_0000, 4, true),
             (0x3fff_fffc, 4, false),
@@ -108,10 +134,39 @@ mod tests {
             (0x1_ffff_ffff, 1, true),
             (u64::MAX, 1, false),
             (0x4000_0000, u64::MAX, false),
-            // One range more than fits.
-            (0x8_0000_0000, 4, false),
         ] {
             assert_eq!(ram.contains(base, length), is_ram, "{base:#x} {length:#x}");
         }
+    }
+
+    #[test]
+    fn neighbours_become_one() {
+        // Each order of four that touch, and one apart.
+        let ranges = [(10, 20), (20, 30), (30, 40), (35, 50), (60, 70)];
+        let mut order = [0, 1, 2, 3, 4];
+        for swaps in 0..120 {
+            let ram = RamMap::new();
+            for index in order {
+                let (start, end) = ranges[index];
+                ram.add(start, end).unwrap();
+            }
+            let mut found: Vec<_> = ram.ranges().collect();
+            found.sort();
+            assert_eq!(found, [(10, 50), (60, 70)], "{order:?}");
+            order.swap(swaps % 4, swaps % 4 + 1);
+        }
+    }
+
+    #[test]
+    fn as_many_ranges_as_fit() {
+        let ram = RamMap::new();
+        for n in 0..MAX_RANGES as u64 {
+            assert_eq!(ram.add(n * 10, n * 10 + 5), Ok(()));
+        }
+        assert_eq!(ram.add(9999, 10000), Err(TooManyRanges));
+        assert_eq!(ram.add(7, 7), Ok(()));
+        assert_eq!(ram.add(5, 10), Ok(()));
+        assert_eq!(ram.ranges().count(), MAX_RANGES - 1);
+        assert!(ram.contains(0, 15));
     }
 }

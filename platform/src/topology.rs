@@ -4,6 +4,10 @@
 //! shortened to the bits that the machine's PEs use, are packed into a key, and
 //! a table says which index has it. 16 PEs to a cluster and 32 clusters make a
 //! key of 9 bits, two clusters of four with the core number in Aff1 one of 3.
+//!
+//! MPIDRs come from the Normal world, and a PE speculates past a check: both
+//! tables have a power of two of entries, and key and index are masked, so that
+//! what is loaded is an entry of theirs whatever the MPIDR is.
 
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
@@ -12,8 +16,9 @@ use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering::
 /// PE's name.
 pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;
 
-/// No PE has this key.
-const NOBODY: u16 = u16::MAX;
+/// What is in the place of the affinity of a PE that the machine has not: no
+/// affinity is.
+const NOBODY: u64 = u64::MAX;
 
 /// Why a machine's PEs can't be served.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -26,7 +31,8 @@ pub enum TopologyError {
     TooSparse,
 }
 
-/// The PEs of the machine: up to `PES` of them, with keys below `KEYS`.
+/// The PEs of the machine: up to `PES` of them, with keys below `KEYS`, both
+/// powers of two. Their indexes ascend with their affinities.
 ///
 /// Filled once, by the PE that boots, before any other runs Rust code; read
 /// without a lock from then on. Atomics make that safe to say in Rust, and
@@ -44,6 +50,7 @@ pub struct Topology<const PES: usize, const KEYS: usize> {
 impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
     /// A machine with no PE yet.
     pub const fn new() -> Self {
+        const { assert!(PES.is_power_of_two() && KEYS.is_power_of_two()) };
         Self {
             count: AtomicUsize::new(0),
             affinities: [const { AtomicU64::new(0) }; PES],
@@ -53,8 +60,8 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
         }
     }
 
-    /// Fills the table from the PEs' MPIDRs in the order of their indexes. PEs
-    /// whose affinity is the same from bit `cluster_shift` on are a cluster.
+    /// Fills the table from the PEs' MPIDRs, in any order. PEs whose affinity is
+    /// the same from bit `cluster_shift` on are a cluster.
     ///
     /// # Errors
     ///
@@ -65,17 +72,17 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
         cluster_shift: u32,
     ) -> Result<(), TopologyError> {
         self.count.store(0, Relaxed);
-        for key in &self.by_key {
-            key.store(NOBODY, Relaxed);
+        for affinity in &self.affinities {
+            affinity.store(NOBODY, Relaxed);
         }
         let mut count = 0;
         let mut used = 0;
         for mpidr in mpidrs {
             let affinity = mpidr & AFFINITY_MASK;
-            self.affinities
-                .get(count)
-                .ok_or(TopologyError::TooMany)?
-                .store(affinity, Relaxed);
+            if count == PES {
+                return Err(TopologyError::TooMany);
+            }
+            self.insert(count, affinity)?;
             used |= affinity;
             count += 1;
         }
@@ -84,29 +91,38 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
             width += (u8::BITS - field.leading_zeros()) as u8;
             shift.store(width, Relaxed);
         }
-        let mut clusters = 0;
+        let mut cluster = 0;
         for (index, affinity) in self.affinities[..count].iter().enumerate() {
             let affinity = affinity.load(Relaxed);
-            let slot = self
-                .by_key
+            self.by_key
                 .get(self.key(affinity))
-                .ok_or(TopologyError::TooSparse)?;
-            if slot.load(Relaxed) != NOBODY {
-                return Err(TopologyError::Twice(affinity));
+                .ok_or(TopologyError::TooSparse)?
+                .store(index as u16, Relaxed);
+            if index > 0 && self.affinity(index - 1) >> cluster_shift != affinity >> cluster_shift {
+                cluster += 1;
             }
-            slot.store(index as u16, Relaxed);
-            // Almost always the PE before this one.
-            let sibling = (0..index)
-                .rev()
-                .find(|other| self.affinity(*other) >> cluster_shift == affinity >> cluster_shift);
-            let cluster = match sibling {
-                Some(sibling) => self.clusters[sibling].load(Relaxed),
-                None => clusters,
-            };
-            clusters = clusters.max(cluster + 1);
             self.clusters[index].store(cluster, Relaxed);
         }
         self.count.store(count, Relaxed);
+        Ok(())
+    }
+
+    /// Puts an affinity into its place among the first `count`, which ascend. One
+    /// that comes last, as they almost always do, moves nothing.
+    fn insert(&self, count: usize, affinity: u64) -> Result<(), TopologyError> {
+        let mut place = count;
+        while place > 0 {
+            let before = self.affinity(place - 1);
+            if before == affinity {
+                return Err(TopologyError::Twice(affinity));
+            }
+            if before < affinity {
+                break;
+            }
+            self.affinities[place].store(before, Relaxed);
+            place -= 1;
+        }
+        self.affinities[place].store(affinity, Relaxed);
         Ok(())
     }
 
@@ -115,15 +131,15 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
         self.count.load(Relaxed)
     }
 
-    /// The affinity fields of the PE with this index; 0 beyond the last.
+    /// The affinity fields of the PE with this index, which the machine has.
     pub fn affinity(&self, index: usize) -> u64 {
         self.affinities
             .get(index)
             .map_or(0, |affinity| affinity.load(Relaxed))
     }
 
-    /// The cluster of the PE with this index, counted from 0 in the order in which
-    /// they appear.
+    /// The cluster of the PE with this index, counted from 0 in the order of their
+    /// affinities.
     pub fn cluster(&self, index: usize) -> usize {
         self.clusters
             .get(index)
@@ -136,9 +152,11 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
     pub fn index(&self, mpidr: u64) -> Option<usize> {
         let affinity = mpidr & AFFINITY_MASK;
         // A field wider than the machine's PEs need runs into its neighbour's
-        // bits, so a key proves nothing: the PE found must have this affinity.
-        let index = usize::from(self.by_key.get(self.key(affinity))?.load(Relaxed));
-        (self.affinities.get(index)?.load(Relaxed) == affinity).then_some(index)
+        // bits, so a key proves nothing: the PE found must have this affinity. What
+        // the mask makes of a key that is too large proves as little.
+        let key = self.key(affinity) & (KEYS - 1);
+        let index = usize::from(self.by_key[key].load(Relaxed)) & (PES - 1);
+        (self.affinities[index].load(Relaxed) == affinity).then_some(index)
     }
 
     #[inline(always)]
@@ -199,10 +217,59 @@ mod tests {
     }
 
     #[test]
-    fn clusters_are_counted_as_they_appear() {
-        let topology = filled::<8, 2048>(&[0x200, 0x201, 0x100, 0x202, 0x101, 0x300]);
-        let clusters: Vec<_> = (0..6).map(|pe| topology.cluster(pe)).collect();
-        assert_eq!(clusters, [0, 0, 1, 0, 1, 2]);
+    fn indexes_and_clusters_ascend_with_the_affinity() {
+        let topology = filled::<8, 2048>(&[0x200, 0x201, 0x100, 0x202, 0x101, 0x300, 0]);
+        let affinities: Vec<_> = (0..7).map(|pe| topology.affinity(pe)).collect();
+        assert_eq!(affinities, [0, 0x100, 0x101, 0x200, 0x201, 0x202, 0x300]);
+        let clusters: Vec<_> = (0..7).map(|pe| topology.cluster(pe)).collect();
+        assert_eq!(clusters, [0, 1, 1, 2, 2, 2, 3]);
+        for (index, affinity) in affinities.into_iter().enumerate() {
+            assert_eq!(topology.index(affinity), Some(index));
+        }
+    }
+
+    #[test]
+    fn any_order_makes_the_same_table() {
+        let ascending: Vec<u64> = (0..512).map(|n| ((n / 16) << 8) | (n % 16)).collect();
+        let mut mpidrs = ascending.clone();
+        mpidrs.reverse();
+        for _ in 0..2 {
+            let topology = filled::<512, 512>(&mpidrs);
+            for (index, mpidr) in ascending.iter().enumerate() {
+                assert_eq!(topology.affinity(index), *mpidr);
+                assert_eq!(topology.index(*mpidr), Some(index));
+                assert_eq!(topology.cluster(index), index / 16);
+            }
+            mpidrs.rotate_left(200);
+        }
+    }
+
+    /// Of every value of the four fields, those that some PE has name it, and no
+    /// other names any, however the masks fold it.
+    #[test]
+    fn every_affinity_is_one_pe_or_none() {
+        let mpidrs = [0x0, 0x3, 0x100, 0x1_0002, 0x1_0000_0001];
+        let topology = filled::<8, 32>(&mpidrs);
+        let values = [0, 1, 2, 3, 4, 7, 8, 15, 16, 31, 32, 64, 127, 128, 254, 255];
+        for aff3 in values {
+            for aff2 in values {
+                for aff1 in values {
+                    for aff0 in 0..=255 {
+                        let mpidr = aff3 << 32 | aff2 << 16 | aff1 << 8 | aff0;
+                        let index = mpidrs.iter().position(|pe| *pe == mpidr);
+                        assert_eq!(topology.index(mpidr), index, "{mpidr:#x}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn pes_that_are_not_there_have_no_name() {
+        let topology = filled::<8, 8>(&[1, 2]);
+        for mpidr in [0, 3, 7, u64::MAX, AFFINITY_MASK] {
+            assert_eq!(topology.index(mpidr), None, "{mpidr:#x}");
+        }
     }
 
     #[test]
@@ -243,6 +310,11 @@ mod tests {
         assert_eq!(
             topology.fill([0, 0x80].into_iter(), 8),
             Err(TopologyError::TooSparse)
+        );
+        let topology = Topology::<4, 4>::new();
+        assert_eq!(
+            topology.fill([2, 1, 3, 2].into_iter(), 8),
+            Err(TopologyError::Twice(2))
         );
         assert_eq!(topology.count(), 0);
     }

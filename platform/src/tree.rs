@@ -5,6 +5,9 @@ use dtoolkit::{Node, Property};
 
 use crate::fdt::{cpu_affinity, is_cpu, is_memory};
 
+/// Behind the last physical address that EL3 can map: 48 bits.
+const ADDRESSES: u64 = 1 << 48;
+
 /// The root's child of this name: `dtoolkit`'s look-up by path is for more than that.
 pub fn top<'a>(tree: Fdt<'a>, name: &str) -> Option<FdtNode<'a>> {
     tree.root().children().find(|node| node.name() == name)
@@ -21,25 +24,27 @@ pub fn cpu_affinities(tree: Fdt<'_>) -> impl Iterator<Item = u64> {
 
 /// The Non-secure RAM, start and end (exclusive) of each range: memory nodes that
 /// are not disabled, which Secure ones are.
+///
+/// Up to where physical addresses of EL3's end.
 pub fn memory(tree: Fdt<'_>) -> impl Iterator<Item = (u64, u64)> {
     tree.root()
         .children()
         .filter(|node| {
             let enabled = || {
                 node.property("status")
-                    .is_none_or(|status| status.value() == b"okay\0")
+                    .is_none_or(|status| [&b"okay\0"[..], b"ok\0"].contains(&status.value()))
             };
             is_memory(node.name()) && enabled()
         })
         .flat_map(|node| node.reg().ok().flatten().into_iter().flatten())
         .filter_map(|reg| {
             let (start, size) = (reg.address::<u64>().ok()?, reg.size::<u64>().ok()?);
-            Some((start, start.saturating_add(size)))
+            Some((start, start.saturating_add(size).min(ADDRESSES)))
         })
 }
 
-/// The GICv3's regions of redistributors, start and size of each; `None` if the
-/// tree has no GICv3.
+/// The GICv3's regions of redistributors, start and end (exclusive) of each; `None`
+/// if the tree has no GICv3. A region that no address space has is left out.
 pub fn redistributors(tree: Fdt<'_>) -> Option<impl Iterator<Item = (usize, usize)>> {
     let node = tree.root().children().find(|node| {
         node.property("compatible").is_some_and(|all| {
@@ -56,6 +61,7 @@ pub fn redistributors(tree: Fdt<'_>) -> Option<impl Iterator<Item = (usize, usiz
     let reg = node.reg().ok().flatten()?;
     Some(reg.skip(1).take(regions).filter_map(|region| {
         let (start, size) = (region.address::<u64>().ok()?, region.size::<u64>().ok()?);
-        Some((start as usize, size as usize))
+        let end = start.checked_add(size).filter(|end| *end <= ADDRESSES)?;
+        Some((start as usize, end as usize))
     }))
 }

@@ -1,5 +1,6 @@
 //! Every call: decoded, checked, answered.
 
+use crate::states::{self, State};
 use crate::{Caller, Entry, ExecutionState, Outcome, Port, PowerLevel, PowerState, Psci, Suspend};
 use crate::{Features, features};
 use arm_psci::{AffinityInfo, ErrorCode, FunctionId, Mpidr, SuspendMode, SystemOff2Type};
@@ -53,8 +54,9 @@ impl<P: Port> Psci<'_, P> {
         match answer {
             Ok(Outcome::Return(value)) if !wide => Outcome::Return(value & u64::from(u32::MAX)),
             Ok(outcome) => outcome,
-            Err(error) if wide => Outcome::Return(error.into()),
-            Err(error) => Outcome::Return(u32::from(error).into()),
+            // Sign-extended for either convention: what an SMC32 call's caller in AArch64 finds in
+            // x0 is -1, not 2^32 - 1, if it looks at all of it (DEN0028 5.2).
+            Err(error) => Outcome::Return(error.into()),
         }
     }
 
@@ -96,7 +98,8 @@ impl<P: Port> Psci<'_, P> {
             }
             PsciSetSuspendMode => {
                 let mode = SuspendMode::try_from(x1 as u32)?;
-                self.tree.set_suspend_mode(mode).map(|()| SUCCESS)
+                let pes = self.port.pe_count();
+                self.tree.set_suspend_mode(mode, pes).map(|()| SUCCESS)
             }
             NodeHwState32 | NodeHwState64 => {
                 let place = self.place(self.pe(x1)?);
@@ -141,11 +144,20 @@ impl<P: Port> Psci<'_, P> {
     fn cpu_on(&self, target: u64, entry: Result<Entry, ErrorCode>) -> Result<Outcome, ErrorCode> {
         let target = self.pe(target)?;
         let entry = entry?;
-        let pe = &self.pes[target];
-        pe.claim()?;
-        // Before the PE can start, and suspend itself.
-        self.tree.run(self.place(target), self.now());
-        pe.turn_on(entry);
+        // A caller that is refused asks again, and one that is not ends a state (OFF) that another
+        // PE may be waiting for in AFFINITY_INFO: the others' turn first.
+        P::relax();
+        self.tree.turn_on(self.place(target), self.now(), || {
+            match states::of(self.pes, target) {
+                State::Off => {}
+                State::Pending => return Err(ErrorCode::OnPending),
+                State::On => return Err(ErrorCode::AlreadyOn),
+                State::Failed => return Err(ErrorCode::InternalFailure),
+            }
+            self.pes[target].set_entry(entry);
+            states::turn_on(self.pes, target, true);
+            Ok(())
+        })?;
         self.port.power_on(target);
         Ok(SUCCESS)
     }
@@ -154,29 +166,41 @@ impl<P: Port> Psci<'_, P> {
     /// `lowest` up.
     fn affinity_info(&self, target: u64, lowest: u32, highest: u32) -> Result<Outcome, ErrorCode> {
         let answer = |info: AffinityInfo| Ok(Outcome::Return(u32::from(info).into()));
+        P::relax();
         // Aff3 is not next to Aff2.
         let ignored = match lowest {
-            0 => return answer(self.pes[self.pe(target)?].affinity_info()),
+            0 => {
+                let pe = self.pe(target)?;
+                return answer(states::of_all(self.pes, pe, pe));
+            }
             1 => 0xff,
             2 => 0xffff,
             3 if highest == 3 => 0xff_ffff,
             _ => return Err(ErrorCode::InvalidParameters),
         };
         let target = affinity(target)?;
-        let mut found = None;
-        for (pe, state) in self.pes.iter().enumerate().take(self.port.pe_count()) {
-            if (self.port.mpidr(pe) ^ target) & !ignored != 0 {
-                continue;
-            }
-            found = match (found, state.affinity_info()) {
-                (_, AffinityInfo::On) => return answer(AffinityInfo::On),
-                (Some(AffinityInfo::OnPending), _) | (_, AffinityInfo::OnPending) => {
-                    Some(AffinityInfo::OnPending)
-                }
-                _ => Some(AffinityInfo::Off),
-            };
+        let first = self.first_not_below(target & !ignored);
+        let end = self.first_not_below((target | ignored) + 1);
+        if first >= end {
+            return Err(ErrorCode::InvalidParameters);
         }
-        answer(found.ok_or(ErrorCode::InvalidParameters)?)
+        let last = end - 1;
+        answer(self.tree.frozen(|| states::of_all(self.pes, first, last)))
+    }
+
+    /// The index of the first PE whose affinity fields are not below `affinity`; the number of PEs
+    /// if there is none.
+    fn first_not_below(&self, affinity: u64) -> usize {
+        let (mut first, mut end) = (0, self.port.pe_count());
+        while first < end {
+            let middle = (first + end) / 2;
+            if self.port.mpidr(middle) < affinity {
+                first = middle + 1;
+            } else {
+                end = middle;
+            }
+        }
+        first
     }
 
     /// `CPU_SUSPEND` (DEN0022 5.1.2). Standby doesn't use the entry point, so it may be anything.

@@ -15,6 +15,7 @@ mod pe;
 mod port;
 mod power_state;
 mod stat;
+mod states;
 mod sync;
 mod tree;
 

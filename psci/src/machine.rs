@@ -1,5 +1,6 @@
 //! The state machine of one machine, and the life of a PE in it.
 
+use crate::states;
 use crate::sync::const_unless_loom;
 use crate::tree::{Place, Tree};
 use crate::{Entry, ExecutionState, Pe, Port, PowerLevel};
@@ -72,22 +73,23 @@ impl<P: Port> Psci<'_, P> {
     /// the Normal world.
     pub fn boot(&self, me: usize) {
         self.tree.run(self.place(me), self.now());
-        self.pes[me].boot();
+        states::turn_on(self.pes, me, false);
     }
 
     /// Where an off PE has to go, or `None` if nobody turned it on: a PE that is off asks this
     /// when it starts to wait and after each wake-up. After `Some` the PE is on.
     #[must_use]
     pub fn start(&self, me: usize) -> Option<Entry> {
-        self.pes[me].start()
+        // The entry point is overwritten only once the PE is off again.
+        states::start(self.pes, me).then(|| self.pes[me].entry())
     }
 
     /// Makes the calling PE off for everyone to see. From here on another PE may turn it on
     /// again, so this is the last step after [`Outcome::Off`] or [`Outcome::Freeze`], before the
     /// wait loop. To be called once after each of them, and never else.
     pub fn off(&self, me: usize) {
-        let pe = &self.pes[me];
-        self.tree.off(self.place(me), self.now(), || pe.off());
+        self.tree
+            .off(self.place(me), self.now(), || states::off(self.pes, me));
     }
 
     /// Ends the standby of [`Outcome::Standby`]: to be called after the wake-up.
@@ -96,11 +98,25 @@ impl<P: Port> Psci<'_, P> {
     }
 
     /// Ends [`Outcome::PowerDown`] and [`Outcome::SystemSuspend`], and says where the calling PE
-    /// goes: to be called after the wake-up, or at once if an interrupt is already waiting.
+    /// goes: to be called after the wake-up, or at once if an interrupt is already waiting. `None`
+    /// if the PE is not suspended so.
+    ///
+    /// A PE that comes out of a reset finds by [`start`](Self::start) and this what it is to do,
+    /// whatever made it start: if both answer `None`, it is off.
     #[must_use]
-    pub fn resume(&self, me: usize) -> Entry {
-        self.tree.run(self.place(me), self.now());
-        self.pes[me].entry()
+    pub fn resume(&self, me: usize) -> Option<Entry> {
+        let suspended = self.tree.resume(self.place(me), self.now());
+        suspended.then(|| self.pes[me].entry())
+    }
+
+    /// A PE has failed: it will never run again below EL3, and is off for everyone to see.
+    /// `CPU_ON` of it answers `INTERNAL_FAILURE`.
+    ///
+    /// Takes no lock, which that PE may have held, and may be called more than once.
+    pub fn failed(&self, pe: usize) {
+        if states::fail(self.pes, pe) {
+            self.tree.failed();
+        }
     }
 
     pub(crate) fn place(&self, pe: usize) -> Place<'_> {

@@ -5,7 +5,8 @@ use crate::PowerLevel;
 /// The machine below the PSCI state machine: its PEs, its memory and its switches.
 ///
 /// PEs are named by a dense index, 0 up to [`pe_count`](Port::pe_count), that stays the same from
-/// boot to power-off. All methods are called with the exceptions of EL3 masked, must not wait for
+/// boot to power-off. Indexes ascend with the affinity fields: of two PEs the one with the lower
+/// [`mpidr`](Port::mpidr) has the lower index. All methods are called with the exceptions of EL3 masked, must not wait for
 /// anything that the Normal world could hold up, and may be called by any PE at any time. The calls
 /// that [`Features`] does not offer never reach the methods that serve them, so a board leaves
 /// those as they are.
@@ -25,6 +26,12 @@ pub trait Port: Sync {
     /// The cluster that a PE is in, as a dense index from 0, below [`pe_count`](Port::pe_count).
     fn cluster(&self, _pe: usize) -> usize {
         0
+    }
+
+    /// A hint that this PE waits for another one, or answers a call that is made in a loop until
+    /// another PE has done something: on a machine that runs PEs in turn, the next one's turn.
+    fn relax() {
+        core::hint::spin_loop();
     }
 
     /// Makes a PE that is off call [`Psci::start`](crate::Psci::start) again, at once.

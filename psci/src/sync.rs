@@ -20,11 +20,12 @@ macro_rules! const_unless_loom {
 }
 pub(crate) use const_unless_loom;
 
-/// A lock for a few loads and stores at a time.
+/// A lock for a few loads and stores at a time. PEs get it in the order in which they ask for it,
+/// so PEs that make one call after another can't keep it from another PE.
 #[derive(Debug)]
 pub(crate) struct Lock<T> {
     #[cfg(not(loom))]
-    inner: spin::mutex::SpinMutex<T>,
+    inner: spin::mutex::TicketMutex<T>,
     #[cfg(loom)]
     inner: loom::sync::Mutex<T>,
 }
@@ -35,7 +36,7 @@ impl<T> Lock<T> {
         pub fn new(value: T) -> Self {
             Self {
                 #[cfg(not(loom))]
-                inner: spin::mutex::SpinMutex::new(value),
+                inner: spin::mutex::TicketMutex::new(value),
                 #[cfg(loom)]
                 inner: loom::sync::Mutex::new(value),
             }
@@ -45,7 +46,7 @@ impl<T> Lock<T> {
     // One copy for all that take it.
     #[cfg(not(loom))]
     #[inline(never)]
-    fn lock(&self) -> spin::mutex::SpinMutexGuard<'_, T> {
+    fn lock(&self) -> spin::mutex::TicketMutexGuard<'_, T> {
         self.inner.lock()
     }
 

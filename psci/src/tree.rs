@@ -4,9 +4,10 @@
 //! and with one lock 'the last PE that runs' has an answer that no race can make wrong.
 
 use crate::stat::Stat;
-use crate::sync::{Lock, Locked, const_unless_loom};
+use crate::sync::{AtomicU64, Lock, Locked, const_unless_loom};
 use crate::{PowerLevel, PowerState, Suspend};
 use arm_psci::{ErrorCode, HwState, SuspendMode};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What a PE does, the greater, the more of the tree it needs.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -61,6 +62,8 @@ impl From<Suspend> for Activity {
 #[derive(Debug)]
 pub(crate) struct PeNode {
     activity: Locked,
+    /// 1 if it is so by `CPU_SUSPEND`.
+    suspended: Locked,
     standby: Stat,
     down: Stat,
 }
@@ -71,6 +74,7 @@ impl PeNode {
         pub fn new() -> Self {
             Self {
                 activity: Locked::zero(),
+                suspended: Locked::zero(),
                 standby: Stat::new(),
                 down: Stat::new(),
             }
@@ -158,12 +162,10 @@ pub(crate) struct Place<'t> {
     pub(crate) cluster: &'t Domain,
 }
 
-/// Who coordinates, and since when.
+/// Who coordinates.
 #[derive(Debug)]
 struct Coordination {
     os_initiated: bool,
-    /// Whether any PE called `CPU_SUSPEND` since boot or the last change of mode.
-    suspended: bool,
 }
 
 /// The root of the tree.
@@ -173,6 +175,10 @@ pub(crate) struct Tree {
     system: Domain,
     /// How many PEs are not off.
     pes_on: Locked,
+    /// How many of those have failed. Not guarded by the lock.
+    failed: AtomicU64,
+    /// How many PEs are suspended by `CPU_SUSPEND`.
+    suspended: Locked,
     /// How many of those are on their way off.
     leaving: Locked,
     clusters_up: Locked,
@@ -185,20 +191,70 @@ impl Tree {
             Self {
                 lock: Lock::new(Coordination {
                     os_initiated: false,
-                    suspended: false,
                 }),
                 system: Domain::new(),
                 pes_on: Locked::zero(),
+                failed: AtomicU64::new(0),
+                suspended: Locked::zero(),
                 leaving: Locked::zero(),
                 clusters_up: Locked::zero(),
             }
         }
     }
 
-    /// A PE is about to run, or runs again.
+    /// A PE is turned on, unless `publish` refuses it, which also tells the others. The PE may start
+    /// at once, but finds the tree only after it has changed.
+    ///
+    /// # Errors
+    ///
+    /// That of `publish`.
+    pub(crate) fn turn_on(
+        &self,
+        place: Place,
+        now: u64,
+        publish: impl FnOnce() -> Result<(), ErrorCode>,
+    ) -> Result<(), ErrorCode> {
+        self.lock.with(|_| {
+            publish()?;
+            self.enter(place, Activity::Running, false, now);
+            Ok(())
+        })
+    }
+
+    /// A PE runs again after standby, or is the one that boots.
+    #[inline(never)]
     pub(crate) fn run(&self, place: Place, now: u64) {
         self.lock
-            .with(|_| self.enter(place, Activity::Running, now));
+            .with(|_| self.enter(place, Activity::Running, false, now));
+    }
+
+    /// A PE runs again after a power-down. `false` and no change if it was not powered down.
+    #[inline(never)]
+    pub(crate) fn resume(&self, place: Place, now: u64) -> bool {
+        self.lock.with(|_| {
+            let activity = place.pe.activity();
+            let suspended = activity != Activity::Off && activity.is_down();
+            if suspended {
+                self.enter(place, Activity::Running, false, now);
+            }
+            suspended
+        })
+    }
+
+    /// Calls `f` while no PE is turned on or goes off.
+    pub(crate) fn frozen<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.lock.with(|_| f())
+    }
+
+    /// A PE that was not off has failed. It stays in the tree as it was.
+    pub(crate) fn failed(&self) {
+        // Relaxed: how many PEs are left is no more than a number.
+        self.failed.fetch_add(1, Relaxed);
+    }
+
+    /// How many PEs are not off, and have not failed.
+    fn pes_on(&self) -> u64 {
+        self.pes_on.get().saturating_sub(self.failed.load(Relaxed))
     }
 
     /// A PE is about to go off; [`off`](Self::off) must follow.
@@ -209,7 +265,7 @@ impl Tree {
     pub(crate) fn leave(&self) -> Result<(), ErrorCode> {
         self.lock.with(|_| {
             let leaving = self.leaving.get() + 1;
-            if leaving >= self.pes_on.get() {
+            if leaving >= self.pes_on() {
                 return Err(ErrorCode::Denied);
             }
             self.leaving.set(leaving);
@@ -222,7 +278,7 @@ impl Tree {
     pub(crate) fn off(&self, place: Place, now: u64, publish: impl FnOnce()) {
         self.lock.with(|_| {
             // Off is always coordinated by the platform (DEN0022 5.5.2).
-            self.enter(place, Activity::Off, now);
+            self.enter(place, Activity::Off, false, now);
             self.leaving.set(self.leaving.get() - 1);
             publish();
         });
@@ -246,8 +302,7 @@ impl Tree {
             if coordination.os_initiated {
                 self.check_os_initiated(place, state)?;
             }
-            coordination.suspended = true;
-            self.enter(place, state.suspend.into(), now);
+            self.enter(place, state.suspend.into(), true, now);
             let Suspend::PowerDown(level) = state.suspend else {
                 return Ok(None);
             };
@@ -265,7 +320,8 @@ impl Tree {
 
     /// A PE calls `CPU_DEFAULT_SUSPEND`, which concerns no domain but its own in either mode.
     pub(crate) fn default_suspend(&self, place: Place, suspend: Suspend, now: u64) {
-        self.lock.with(|_| self.enter(place, suspend.into(), now));
+        self.lock
+            .with(|_| self.enter(place, suspend.into(), false, now));
     }
 
     /// A PE calls `SYSTEM_SUSPEND`.
@@ -275,37 +331,42 @@ impl Tree {
     /// `Denied` if another PE is not off.
     pub(crate) fn system_suspend(&self, place: Place, now: u64) -> Result<(), ErrorCode> {
         self.lock.with(|_| {
-            if self.pes_on.get() != 1 {
+            if self.pes_on() != 1 {
                 return Err(ErrorCode::Denied);
             }
-            self.enter(place, Activity::SystemDown, now);
+            self.enter(place, Activity::SystemDown, false, now);
             Ok(())
         })
     }
 
-    /// `PSCI_SET_SUSPEND_MODE` (DEN0022 5.1.20).
+    /// `PSCI_SET_SUSPEND_MODE` (DEN0022 5.1.20), on a machine of `pes` PEs.
+    ///
+    /// To OS-initiated mode: while no PE is suspended by `CPU_SUSPEND`, which is the
+    /// specification's condition, or while all PEs are on, which other firmware allows, too. The
+    /// specification also asks that no PE has ever called `CPU_SUSPEND` in the mode that ends; that
+    /// would refuse an OS that idles before it changes the mode, and one that was started by one
+    /// that did. What a PE that is suspended asked for means the same in both modes, so its domains
+    /// stay as they are until a PE below them runs.
     ///
     /// # Errors
     ///
-    /// `Denied` if PEs are in states that mean something else in the new mode.
-    pub(crate) fn set_suspend_mode(&self, mode: SuspendMode) -> Result<(), ErrorCode> {
+    /// `Denied` if that is not so; back to platform-coordinated mode unless the caller is the only
+    /// PE that is on.
+    pub(crate) fn set_suspend_mode(&self, mode: SuspendMode, pes: usize) -> Result<(), ErrorCode> {
         self.lock.with(|coordination| {
             let os_initiated = mode == SuspendMode::OsInitiated;
             if os_initiated == coordination.os_initiated {
                 return Ok(());
             }
             let allowed = if os_initiated {
-                !coordination.suspended
+                self.suspended.get() == 0 || self.pes_on() == pes as u64
             } else {
-                self.pes_on.get() == 1
+                self.pes_on() == 1
             };
             if !allowed {
                 return Err(ErrorCode::Denied);
             }
-            *coordination = Coordination {
-                os_initiated,
-                suspended: false,
-            };
+            coordination.os_initiated = os_initiated;
             Ok(())
         })
     }
@@ -360,10 +421,14 @@ impl Tree {
     }
 
     /// Changes what a PE does, and puts the domains above it up or down as the platform
-    /// coordinates them: down as soon as no PE needs them.
-    fn enter(&self, place: Place, new: Activity, now: u64) {
+    /// coordinates them: down as soon as no PE needs them. `suspended` says whether it does so by
+    /// `CPU_SUSPEND`.
+    fn enter(&self, place: Place, new: Activity, suspended: bool, now: u64) {
         let old = place.pe.activity();
         place.pe.set_activity(new, now);
+        self.suspended
+            .recount(place.pe.suspended.get() != 0, suspended);
+        place.pe.suspended.set(suspended.into());
         self.pes_on
             .recount(old != Activity::Off, new != Activity::Off);
         place.cluster.recount(old, new, Activity::holds_cluster);

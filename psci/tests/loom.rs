@@ -181,8 +181,8 @@ fn exactly_one_of_two_is_the_last_to_suspend() {
         let cluster = Outcome::PowerDown(PowerLevel::Cluster);
         assert!((mine == cluster) ^ (others == cluster));
         // The second to resume finds its own entry, whatever the first one did.
-        assert_eq!(psci.resume(1).address, ENTRY);
-        assert_eq!(psci.resume(0).address, ENTRY);
+        assert_eq!(psci.resume(1).unwrap().address, ENTRY);
+        assert_eq!(psci.resume(0).unwrap().address, ENTRY);
     });
 }
 

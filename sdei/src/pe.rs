@@ -5,7 +5,7 @@ use crate::{
     event::Priority,
     handler::Handler,
     pstate::Rules,
-    sync::{AtomicBool, AtomicU32, Ordering},
+    sync::{AtomicU32, AtomicU64, Ordering},
 };
 
 /// A private event's handler on one PE.
@@ -125,14 +125,19 @@ const PENDING: u32 = 1 << 1;
 /// What other PEs may read and write of a PE. The integrator gives the dispatcher one per PE;
 /// each has a cache line of its own.
 #[derive(Debug)]
-#[repr(align(64))]
+#[repr(C, align(64))]
 pub struct SharedPe {
     /// Event 0 here: [`REGISTERED`] and [`PENDING`]. One word, so that a signal can never be set
-    /// behind an unregister.
+    /// behind an unregister. First, so that its address is the [`SharedPe`]'s.
     event0: AtomicU32,
-    /// Whether the PE is on.
-    on: AtomicBool,
+    /// Which PEs are on, of [`PER_WORD`] of them: in the slice that the dispatcher is given, the
+    /// first element has this for PEs 0 to 63, the second for PEs 64 to 127, and so on. So a
+    /// search reads one word for 64 PEs.
+    on: AtomicU64,
 }
+
+/// How many PEs a [`SharedPe::on`] is for.
+pub(crate) const PER_WORD: usize = 64;
 
 impl SharedPe {
     crate::sync::maybe_const_fn! {
@@ -141,7 +146,7 @@ impl SharedPe {
         pub fn new() -> Self {
             Self {
                 event0: AtomicU32::new(0),
-                on: AtomicBool::new(false),
+                on: AtomicU64::new(0),
             }
         }
     }
@@ -197,19 +202,25 @@ impl SharedPe {
         }
     }
 
-    pub(crate) fn set_on(&self, on: bool) {
-        // No ordering: who must not miss the change has a fence (`pe_on`, `pass_on`) or an
-        // event's lock (`leave_routes`) between it and what it is to be seen with.
-        self.on.store(on, Ordering::Relaxed);
+    /// Sets or clears bits of the word of PEs that are on.
+    pub(crate) fn set_on(&self, bits: u64, on: bool) {
+        // Relaxed: readers that must not miss the change are ordered by a fence (`pe_on`,
+        // `next_on`) or by an event's lock.
+        if on {
+            self.on.fetch_or(bits, Ordering::Relaxed);
+        } else {
+            self.on.fetch_and(!bits, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn is_on(&self) -> bool {
+    /// The word of PEs that are on.
+    pub(crate) fn on(&self) -> u64 {
         self.on.load(Ordering::Relaxed)
     }
 
     /// Everything in here, as a value.
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn words(&self) -> (u32, bool) {
+    pub(crate) fn words(&self) -> (u32, u64) {
         (
             self.event0.load(Ordering::Relaxed),
             self.on.load(Ordering::Relaxed),
@@ -217,7 +228,7 @@ impl SharedPe {
     }
 
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn set_words(&self, (event0, on): (u32, bool)) {
+    pub(crate) fn set_words(&self, (event0, on): (u32, u64)) {
         self.event0.store(event0, Ordering::Relaxed);
         self.on.store(on, Ordering::Relaxed);
     }

@@ -39,7 +39,9 @@ pub trait Port {
     /// All earlier stores of this PE must be observable by that PE before the SGI is (a
     /// `dsb ishst` before the write to `ICC_SGI0R_EL1`), and there must be a barrier between that
     /// PE's acknowledge of the SGI and its call of `signalled`. The SGI is Group 0, targets EL3
-    /// and may not be masked by the Normal world.
+    /// and may not be masked by the Normal world. It may not be lost while that PE is on, from
+    /// [`crate::Dispatcher::pe_on`] to [`crate::Dispatcher::pe_off`], suspended or not: a shared
+    /// event goes from PE to PE by it.
     fn notify(&self, pe: usize);
 
     /// The client EL, which is EL2 where it is implemented, else EL1, and what this PE has of

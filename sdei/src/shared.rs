@@ -28,6 +28,16 @@ impl Routing {
     }
 }
 
+/// A round of questions: one PE after the other is asked to take an event (see
+/// `Dispatcher::pass_on`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Round {
+    /// The PE that is asked now.
+    pub(crate) asked: usize,
+    /// The PE that the round started at: it ends before this one.
+    pub(crate) end: usize,
+}
+
 /// A shared event's handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shared {
@@ -41,8 +51,10 @@ pub(crate) struct Shared {
     pub(crate) argument: u64,
     pub(crate) routing: Routing,
     /// The PE that the interrupt is sent to: the target of RM_PE, and with RM_ANY some PE that is
-    /// on and that passes on what it can't take.
+    /// on, if one is, and that passes on what it can't take.
     pub(crate) route: usize,
+    /// The round that is under way, if there is one; only while the event is pending.
+    pub(crate) round: Option<Round>,
 }
 
 impl Shared {
@@ -55,6 +67,7 @@ impl Shared {
         argument: 0,
         routing: Routing::Any,
         route: 0,
+        round: None,
     };
 }
 

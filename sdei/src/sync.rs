@@ -3,7 +3,7 @@
 
 #[cfg(not(loom))]
 mod real {
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use spin::mutex::SpinMutexGuard as MutexGuard;
 
     /// `spin`'s lock, of which there is one copy: it is taken in twenty places, none of which is
@@ -27,7 +27,7 @@ mod real {
 mod real {
     pub(crate) use loom::sync::{
         MutexGuard,
-        atomic::{AtomicBool, AtomicU32, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
     };
 
     /// `loom`'s lock with the interface of `spin`'s: nothing panics while it is held.

@@ -8,7 +8,7 @@
 
 use loom::{
     sync::atomic::{
-        AtomicBool, AtomicU32,
+        AtomicBool, AtomicU32, AtomicUsize,
         Ordering::{Acquire, Relaxed, Release},
     },
     thread,
@@ -32,10 +32,17 @@ const INVALID_PARAMETERS: u64 = -2i64 as u64;
 const EVENTS: Events<1, 1> =
     Events::new([Event::SIGNAL], [Event::explicit(SHARED, Priority::Normal)]);
 
-/// The SGIs on their way, and a word of the client's memory per PE.
+/// The same with an interrupt.
+const WITH_INTERRUPT: Events<1, 1> = Events::new(
+    [Event::SIGNAL],
+    [Event::interrupt(SHARED, 40, Priority::Normal)],
+);
+
+/// The SGIs on their way, a word of the client's memory per PE, and where the interrupt is sent.
 struct Board {
     sgi: Vec<AtomicBool>,
     memory: Vec<AtomicU32>,
+    route: AtomicUsize,
 }
 
 impl Port for Board {
@@ -74,7 +81,10 @@ impl Port for Board {
     }
     fn claim(&self, _: u32) {}
     fn give_back(&self, _: u32) {}
-    fn route(&self, _: u32, _: usize) {}
+    fn route(&self, _: u32, pe: usize) {
+        // The caller has the event's lock.
+        self.route.store(pe, Relaxed);
+    }
     fn enable(&self, _: u32) {}
     fn disable(&self, _: u32) {}
     fn clear_pending(&self, _: u32) {}
@@ -144,13 +154,18 @@ impl Cpu {
 
 /// A machine whose PEs are on and masked.
 fn machine<const N: usize>() -> [Cpu; N] {
+    machine_with(EVENTS)
+}
+
+fn machine_with<const N: usize>(events: Events<1, 1>) -> [Cpu; N] {
     let shared: Vec<_> = (0..N).map(|_| SharedPe::new()).collect();
     let board = Board {
         sgi: (0..N).map(|_| AtomicBool::new(false)).collect(),
         memory: (0..N).map(|_| AtomicU32::new(0)).collect(),
+        route: AtomicUsize::new(usize::MAX),
     };
     let sdei: &Sdei = Box::leak(Box::new(Dispatcher::new(
-        EVENTS,
+        events,
         Box::leak(shared.into_boxed_slice()),
         board,
     )));
@@ -329,5 +344,157 @@ fn a_shared_handler_runs_on_one_pe() {
         a.interrupt();
         b.interrupt();
         assert!(a.is_in_handler() != b.is_in_handler());
+    });
+}
+
+#[test]
+fn a_question_reaches_the_pe_behind_one_that_is_busy() {
+    loom::model(|| {
+        let [mut a, mut b, mut c] = machine();
+        c.register(SHARED);
+        c.call(&[UNMASK]);
+        // PE 0 is masked and asks PE 1, which is masked, too.
+        let raiser = thread::spawn(move || {
+            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+        });
+        b.interrupt();
+        raiser.join().unwrap();
+        b.interrupt();
+        c.interrupt();
+        assert!(c.is_in_handler(), "the event was lost");
+    });
+}
+
+#[test]
+fn a_question_reaches_the_pe_behind_one_that_goes_off() {
+    loom::model(|| {
+        let [mut a, mut b, mut c] = machine();
+        c.register(SHARED);
+        c.call(&[UNMASK]);
+        let raiser = thread::spawn(move || {
+            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+        });
+        b.sdei.pe_off(&mut b.pe);
+        raiser.join().unwrap();
+        // The SGI to PE 1 may be on its way, but PE 1 does not look any more.
+        c.interrupt();
+        assert!(c.is_in_handler(), "the event was lost");
+    });
+}
+
+#[test]
+fn a_question_reaches_the_pe_behind_one_that_goes_off_while_it_looks() {
+    loom::model(|| {
+        let [mut a, mut b, mut c] = machine();
+        c.register(SHARED);
+        c.call(&[UNMASK]);
+        a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+        // PE 1 is asked, and PE 0, where the round started, goes off.
+        let other = thread::spawn(move || a.sdei.pe_off(&mut a.pe));
+        b.interrupt();
+        b.sdei.pe_off(&mut b.pe);
+        other.join().unwrap();
+        c.interrupt();
+        assert!(c.is_in_handler(), "the event was lost");
+    });
+}
+
+#[test]
+fn two_rounds_at_once_lose_nothing() {
+    loom::model(|| {
+        let [mut a, mut b, mut c] = machine();
+        c.register(SHARED);
+        c.call(&[UNMASK]);
+        let other = thread::spawn(move || {
+            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            a
+        });
+        b.sdei.raise(&mut b.pe, &mut b.frame, SHARED).unwrap();
+        let mut a = other.join().unwrap();
+        // All are asked until nobody is any more; PE 2 comes last.
+        for _ in 0..2 {
+            a.interrupt();
+            b.interrupt();
+        }
+        c.interrupt();
+        assert!(c.is_in_handler(), "the event was lost");
+    });
+}
+
+#[test]
+fn a_question_on_its_way_finds_a_pe_that_is_just_turned_on() {
+    loom::model(|| {
+        let [mut a, mut b, mut c] = machine();
+        a.register(SHARED);
+        c.sdei.pe_off(&mut c.pe);
+        a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+        // PE 1 is asked and masked: it does not see PE 2, or PE 2 finds the event.
+        let asked = thread::spawn(move || b.interrupt());
+        c.sdei.pe_on(&mut c.pe, 2);
+        c.call(&[UNMASK]);
+        asked.join().unwrap();
+        c.interrupt();
+        assert!(c.is_in_handler(), "the event was lost");
+    });
+}
+
+#[test]
+fn an_interrupt_is_not_left_with_a_pe_that_goes_off() {
+    loom::model(|| {
+        let [mut a, mut b] = machine_with(WITH_INTERRUPT);
+        b.sdei.pe_off(&mut b.pe);
+        a.register(SHARED);
+        let other = thread::spawn(move || a.sdei.pe_off(&mut a.pe));
+        b.sdei.pe_on(&mut b.pe, 1);
+        other.join().unwrap();
+        assert_eq!(b.sdei.port().route.load(Relaxed), 1);
+    });
+}
+
+#[test]
+fn an_interrupt_that_is_just_registered_is_not_left_either() {
+    loom::model(|| {
+        let [mut a, mut b] = machine_with(WITH_INTERRUPT);
+        b.sdei.pe_off(&mut b.pe);
+        let other = thread::spawn(move || {
+            assert_eq!(a.call(&[REGISTER, SHARED as u64, 0x1000, 0, 0, 0]), 0);
+            a.sdei.pe_off(&mut a.pe);
+        });
+        b.sdei.pe_on(&mut b.pe, 1);
+        other.join().unwrap();
+        assert_eq!(b.sdei.port().route.load(Relaxed), 1);
+    });
+}
+
+#[test]
+fn an_interrupt_that_two_pes_leave_one_after_the_other_finds_the_third() {
+    loom::model(|| {
+        let [mut a, mut b, mut c] = machine_with(WITH_INTERRUPT);
+        c.sdei.pe_off(&mut c.pe);
+        let first = thread::spawn(move || {
+            assert_eq!(a.call(&[REGISTER, SHARED as u64, 0x1000, 0, 0, 0]), 0);
+            a.sdei.pe_off(&mut a.pe);
+        });
+        let second = thread::spawn(move || b.sdei.pe_off(&mut b.pe));
+        c.sdei.pe_on(&mut c.pe, 2);
+        first.join().unwrap();
+        second.join().unwrap();
+        assert_eq!(c.sdei.port().route.load(Relaxed), 2);
+    });
+}
+
+#[test]
+fn a_signal_races_with_a_pe_that_fails() {
+    loom::model(|| {
+        let [mut a, mut b] = machine();
+        b.register(0);
+        let signaller = thread::spawn(move || {
+            let answer = a.call(&[SIGNAL, 0, 1]);
+            assert!(answer == 0 || answer == INVALID_PARAMETERS);
+            a
+        });
+        b.sdei.pe_failed(1);
+        let mut a = signaller.join().unwrap();
+        assert_eq!(a.call(&[SIGNAL, 0, 1]), INVALID_PARAMETERS);
     });
 }

@@ -249,6 +249,7 @@ impl<'a> Bench<'a> {
             in_turn: true,
             old_qemu: false,
             append: "bench",
+            nodes: (0, 0),
         };
         let mut machine = run.machine(self.qemu, &self.image.bin, &self.payload, "");
         // One tick of the counter is one instruction.
@@ -319,7 +320,7 @@ const ROUNDS: &str = "rounds";
 
 /// The paths whose instructions are shown: the measurement, the PEs on which it
 /// looks, and what they do.
-const PATHS: [(&str, Range<usize>, &str); 10] = [
+const PATHS: [(&str, Range<usize>, &str); 12] = [
     (RESET, 0..1, "reset to BL33, the PE that boots"),
     (RESET, 1..PES as usize, "reset to BL33, the others"),
     ("smccc_version", 0..1, "SMCCC_VERSION"),
@@ -337,6 +338,12 @@ const PATHS: [(&str, Range<usize>, &str); 10] = [
         "signal_other_call",
         1..2,
         "that PE: FIQ, dispatch, and COMPLETE",
+    ),
+    ("cpu_on", 0..1, "CPU_ON"),
+    (
+        "cpu_on",
+        1..2,
+        "that PE: out of CPU_OFF's wait, and off again",
     ),
 ];
 

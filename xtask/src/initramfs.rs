@@ -36,6 +36,21 @@ pub fn with_kernel() -> Result<PathBuf> {
     pack("initramfs-kernel", &kernel_files)
 }
 
+/// The initramfs with zeroes behind it, which Linux skips, up to `size` bytes.
+///
+/// # Errors
+///
+/// When it cannot be read or written.
+pub fn padded(initramfs: &Path, size: u64) -> Result<PathBuf> {
+    let place = project::target().join(format!("initramfs-{size}.cpio"));
+    let padded = fs::copy(initramfs, &place).and_then(|_| {
+        let file = File::options().write(true).open(&place)?;
+        file.set_len(size)
+    });
+    padded.with_context(|| format!("cannot write {}", place.display()))?;
+    Ok(place)
+}
+
 fn pack(name: &str, kernel_files: &[(&str, PathBuf)]) -> Result<PathBuf> {
     let busybox = fetch::busybox()?;
     let guest = image::build_guest()?;

@@ -21,6 +21,7 @@ mod setup;
 mod symbolize;
 mod test;
 mod unit;
+mod unpack;
 mod vmcore;
 
 use std::path::PathBuf;

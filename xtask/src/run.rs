@@ -27,7 +27,8 @@ pub struct Options {
     #[arg(long, default_value = fvp::PARAMETERS)]
     parameters: PathBuf,
     /// Debian's kernel of this version (6.1, 6.12, 7.3), `nmi` for one with
-    /// SDEI's cross-CPU NMI, or an arm64 Image
+    /// SDEI's cross-CPU NMI, or a file: an arm64 Image, gzip of it, or an EFI zboot
+    /// kernel
     #[arg(long, default_value = NEWEST)]
     kernel: String,
     /// Number of PEs [default: 4, fvp_base 8; Arm's model has it in its parameters]

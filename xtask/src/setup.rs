@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use harness::linux::{NMI, STOCK};
 
-use crate::{fetch, fvp, initramfs, nmi_kernel, process, project, qemu, rust_target};
+use crate::{fetch, fvp, initramfs, nmi_kernel, process, project, qemu, rust_target, unpack};
 
 /// Options of `setup`.
 #[derive(Args)]
@@ -54,7 +54,7 @@ pub fn kernels() -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// The kernel that a user names: one of Debian's by version, the one with SDEI's
-/// NMI, or a file.
+/// NMI, or a file, which is unpacked if it is compressed.
 pub fn kernel(name: &str) -> Result<PathBuf> {
     if name == NMI {
         return nmi_kernel::image();
@@ -72,7 +72,7 @@ pub fn kernel(name: &str) -> Result<PathBuf> {
             STOCK.join(", ")
         );
     }
-    Ok(path)
+    unpack::kernel(path)
 }
 
 /// Makes sure that rustfmt and clippy are there.

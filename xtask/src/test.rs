@@ -353,6 +353,18 @@ fn run_linux_on(bench: &Bench, tests: &[&linux::Test], options: &Options) -> Res
             let mut machine = test.machine(&qemu, &files).map_err(anyhow::Error::msg)?;
             let disk = test.has_disk.then(|| vmcore::disk(&name)).transpose()?;
             machine.disk.clone_from(&disk);
+            if let Boot::NoImage(bytes) = test.boot {
+                machine.kernel = Some(no_kernel(&name, bytes)?);
+            }
+            if test.initramfs_size > 0 {
+                let padded = initramfs::padded(&files.initramfs, test.initramfs_size)?;
+                machine.initrd = Some(padded);
+            }
+            if let Some(edit) = test.tree {
+                let file = format!("{}.dtb", harness::session::file_stem(&name));
+                harness::tree::give(&mut machine, edit, &project::logs().join(file))
+                    .map_err(anyhow::Error::msg)?;
+            }
             let machine = bench.complete(machine, &name)?;
             jobs.push(Job {
                 name,
@@ -371,6 +383,16 @@ fn run_linux_on(bench: &Bench, tests: &[&linux::Test], options: &Options) -> Res
         }
     }
     Ok(run_jobs(&jobs, options.jobs))
+}
+
+/// A file that starts with these bytes, for a test to boot.
+fn no_kernel(name: &str, start: &[u8]) -> Result<PathBuf> {
+    let mut bytes = start.to_vec();
+    bytes.resize(1 << 20, 0);
+    project::make_dir(&project::logs())?;
+    let file = project::logs().join(format!("{}.kernel", harness::session::file_stem(name)));
+    fs::write(&file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }
 
 /// Whether a CPU of the kernel that crashed was in `function`, by the memory that

@@ -121,7 +121,7 @@ fn machine() -> Vec<u8> {
 
 fn rewritten(source: &[u8], additions: &Additions<'_>) -> Vec<u8> {
     let mut out = vec![0xaa; 4096];
-    let size = rewrite(Fdt::new(source).unwrap(), additions, &mut out).unwrap();
+    let size = rewrite(parse(source).unwrap(), additions, &mut out).unwrap();
     out.truncate(size);
     out
 }
@@ -369,4 +369,207 @@ fn every_size_too_small_is_refused() {
             "{size}"
         );
     }
+}
+
+/// A tree with this many nodes in each other.
+fn nested(levels: usize) -> Vec<u8> {
+    tree(|tree| {
+        for _ in 0..levels {
+            tree.begin("level");
+        }
+        tree.property("innermost", &[1]);
+        for _ in 0..levels {
+            tree.end();
+        }
+        tree.begin("cpus");
+        tree.begin("cpu@0");
+        tree.property("device_type", b"cpu\0");
+        for _ in 0..levels {
+            tree.begin("level");
+        }
+        for _ in 0..levels {
+            tree.end();
+        }
+        tree.end();
+        tree.end();
+    })
+}
+
+#[test]
+fn depth_takes_no_stack() {
+    let source = nested(30_000);
+    // As large as that of the PE that boots.
+    let thread = std::thread::Builder::new().stack_size(128 << 10);
+    let out = thread.spawn(move || {
+        let mut out = vec![0; MAX_SIZE];
+        let size = rewrite(parse(&source).unwrap(), &Additions::default(), &mut out).unwrap();
+        parse(&out[..size]).unwrap().data().len() == size
+    });
+    assert!(out.unwrap().join().unwrap());
+}
+
+#[test]
+fn a_tree_with_room_at_its_end() {
+    let source = machine();
+    let mut padded = source.clone();
+    padded.resize(5 << 20, 0xaa);
+    padded[4..8].copy_from_slice(&(5_u32 << 20).to_be_bytes());
+    // There may be less space than it says, but not less than it takes.
+    for space in [source.len(), source.len() + 7, MAX_SIZE] {
+        let fdt = parse(&padded[..space]).unwrap();
+        assert_eq!(fdt.data().len(), source.len());
+    }
+    assert_eq!(
+        parse(&padded[..source.len() - 1]).unwrap_err(),
+        FdtError::Damaged
+    );
+    let additions = Additions::default();
+    let mut out = vec![0; 4096];
+    let size = rewrite(parse(&padded).unwrap(), &additions, &mut out).unwrap();
+    assert_eq!(out[..size], rewritten(&source, &additions));
+}
+
+#[test]
+fn no_tree_and_half_of_one() {
+    assert_eq!(parse(&[]).unwrap_err(), FdtError::Missing);
+    assert_eq!(parse(&[0; 4096]).unwrap_err(), FdtError::Missing);
+    let source = machine();
+    for size in 4..source.len() {
+        assert_eq!(parse(&source[..size]).unwrap_err(), FdtError::Damaged);
+    }
+}
+
+#[test]
+fn names_that_linux_takes() {
+    let long = "a-name,with-more-than-31-characters@1@2";
+    let source = tree(|tree| {
+        tree.begin(long);
+        tree.property(long, b"x");
+        tree.end();
+        tree.begin("last");
+        tree.end();
+    });
+    let out = rewritten(&source, &Additions::default());
+    let node = parse(&out)
+        .unwrap()
+        .root()
+        .children()
+        .find(|node| node.name() == long)
+        .unwrap();
+    assert_eq!(node.property(long).unwrap().value(), b"x");
+}
+
+/// All that boards do with a tree.
+fn use_it(bytes: &[u8]) -> bool {
+    let Ok(fdt) = parse(bytes) else { return false };
+    let cpus: Vec<_> = crate::tree::cpu_affinities(fdt).collect();
+    let memory: Vec<_> = crate::tree::memory(fdt)
+        .filter(|(start, end)| start < end)
+        .collect();
+    let _ = crate::tree::redistributors(fdt).map(Iterator::count);
+    let idle_states = idle_states(true);
+    for additions in [
+        Additions::default(),
+        Additions {
+            bootargs: Some("a b"),
+            initrd: Some((1, 2)),
+            idle_states: &idle_states,
+            memory: Some(&memory),
+            pes: Some(&[0, 0x100, 7]),
+        },
+        Additions {
+            pes: Some(&cpus[..cpus.len().min(8)]),
+            ..Additions::default()
+        },
+    ] {
+        let mut out = vec![0; 16 << 10];
+        if let Ok(size) = rewrite(fdt, &additions, &mut out) {
+            let again = parse(&out[..size]).unwrap();
+            assert!(crate::tree::top(again, "psci").is_some());
+        }
+    }
+    true
+}
+
+#[test]
+fn no_damage_makes_it_panic() {
+    let sources = [
+        machine(),
+        with_cpus(&[0, 0x100, 0x10100]),
+        gic(),
+        nested(20),
+    ];
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 8) as usize % below
+    };
+    const WORDS: [u32; 12] = [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        9,
+        16,
+        0x7fff_ffff,
+        0x8000_0000,
+        u32::MAX,
+        !3,
+    ];
+    let mut taken = 0;
+    for round in 0..20_000 {
+        let mut tree = sources[round % sources.len()].clone();
+        for _ in 0..=random(3) {
+            let at = random(tree.len());
+            match random(4) {
+                0 => tree[at] = random(256) as u8,
+                1 => tree[at] ^= 1 << random(8),
+                2 => {
+                    let word = WORDS[random(WORDS.len())];
+                    for (place, byte) in tree[at & !3..].iter_mut().zip(word.to_be_bytes()) {
+                        *place = byte;
+                    }
+                }
+                _ => {
+                    // A token, or what is in its place, once more.
+                    let from = random(tree.len()) & !3;
+                    let length = (4 * random(8)).min(tree.len() - from.max(at & !3));
+                    tree.copy_within(from..from + length, at & !3);
+                }
+            }
+        }
+        taken += u32::from(use_it(&tree));
+    }
+    // Not all of them are refused at once.
+    assert!(taken > 3_000, "{taken}");
+}
+
+/// A machine's GIC.
+fn gic() -> Vec<u8> {
+    tree(|tree| {
+        tree.property("#address-cells", &[0, 0, 0, 2]);
+        tree.property("#size-cells", &[0, 0, 0, 2]);
+        tree.begin("intc@8000000");
+        tree.property("compatible", b"arm,gic-v3\0");
+        tree.property("#redistributor-regions", &[0, 0, 0, 2]);
+        let reg = [0x800_0000_u64, 0x1_0000, 0x80a_0000, 0xf6_0000, 1 << 40, 1];
+        tree.property("reg", &reg.map(u64::to_be_bytes).concat());
+        tree.end();
+    })
+}
+
+#[test]
+fn redistributors_are_found() {
+    let tree = gic();
+    let regions: Vec<_> = crate::tree::redistributors(parse(&tree).unwrap())
+        .unwrap()
+        .collect();
+    assert_eq!(
+        regions,
+        [(0x80a_0000, 0x900_0000), (1 << 40, (1 << 40) + 1)]
+    );
 }

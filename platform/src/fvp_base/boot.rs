@@ -16,9 +16,9 @@ use dtoolkit::{Node, Property};
 use zerocopy::FromBytes;
 
 use crate::cache::flush;
-use crate::fdt::{self, Additions, IdleState};
-use crate::image::{ALIGNMENT, ImageHeader};
-use crate::ram::RamMap;
+use crate::fdt::{self, Additions, FdtError, IdleState};
+use crate::image::{ALIGNMENT, HeaderError, ImageHeader};
+use crate::ram::{MAX_RANGES, RamMap};
 use crate::{Bl33, BootError, tree};
 
 /// The low end of DRAM, in which everything is that is looked at while booting:
@@ -68,6 +68,9 @@ const IDLE_STATES: [IdleState; 3] = fdt::idle_states(true);
 /// Where the device tree is.
 static TREE: AtomicUsize = AtomicUsize::new(0);
 
+/// Its size, in bytes.
+static TREE_SIZE: AtomicUsize = AtomicUsize::new(0);
+
 /// Finds the device tree and checks it.
 ///
 /// # Safety
@@ -76,26 +79,27 @@ static TREE: AtomicUsize = AtomicUsize::new(0);
 pub(super) unsafe fn find_tree() -> Result<Fdt<'static>, BootError> {
     for address in TREES {
         // SAFETY: the caller's promise.
-        if let Ok(tree) = Fdt::new(unsafe { tree_at(address) }) {
-            TREE.store(address, Relaxed);
-            return Ok(tree);
+        match fdt::parse(unsafe { low_ram(address, TREE_SPACE) }) {
+            Ok(tree) => {
+                TREE.store(address, Relaxed);
+                TREE_SIZE.store(tree.data().len(), Relaxed);
+                return Ok(tree);
+            }
+            Err(FdtError::Missing) => {}
+            Err(error) => return Err(BootError::DeviceTree(error)),
         }
     }
-    Err(BootError::NoDeviceTree(NO_TREE))
+    Err(BootError::NoDeviceTree(FdtError::Missing, NO_TREE))
 }
 
-/// What would be a device tree at this address: as long as its header says, but
-/// not longer than there is space.
+/// The tree that [`find_tree`] found.
 ///
 /// # Safety
 ///
-/// As [`find_tree`].
-unsafe fn tree_at(address: usize) -> &'static [u8] {
-    // SAFETY: the caller's promise.
-    let space = unsafe { low_ram(address, TREE_SPACE) };
-    // Devicetree Specification 5.2: `totalsize`.
-    let size = u32::from_be_bytes([space[4], space[5], space[6], space[7]]) as usize;
-    &space[..size.min(TREE_SPACE)]
+/// As [`find_tree`], after that.
+unsafe fn found_tree() -> Fdt<'static> {
+    // SAFETY: the caller's promise. It was checked.
+    Fdt::new_unchecked(unsafe { low_ram(TREE.load(Relaxed), TREE_SIZE.load(Relaxed)) })
 }
 
 /// A part of [`LOW_RAM`].
@@ -123,10 +127,10 @@ pub(super) struct Found {
 /// # Safety
 ///
 /// After [`find_tree`], as that.
-pub(super) unsafe fn find_image(ram: &RamMap<4>) -> Result<Found, BootError> {
+pub(super) unsafe fn find_image(ram: &RamMap) -> Result<Found, BootError> {
     let place = TREE.load(Relaxed);
-    // SAFETY: the caller's promise. It was checked.
-    let initrd = initrd(Fdt::new_unchecked(unsafe { tree_at(place) })).unwrap_or_default();
+    // SAFETY: the caller's promise.
+    let initrd = initrd(unsafe { found_tree() }).unwrap_or_default();
     let found = |entry, size, what| Found {
         entry,
         what,
@@ -136,6 +140,7 @@ pub(super) unsafe fn find_image(ram: &RamMap<4>) -> Result<Found, BootError> {
             (initrd.0 as usize, initrd.1 as usize),
         ],
     };
+    let mut error = BootError::Nothing(NOTHING);
     for address in KERNELS {
         // SAFETY: the caller's promise.
         let bytes = unsafe { low_ram(address, size_of::<ImageHeader>()) };
@@ -143,8 +148,13 @@ pub(super) unsafe fn find_image(ram: &RamMap<4>) -> Result<Found, BootError> {
             continue;
         };
         // How long the file was can't be known.
-        let Ok(layout) = header.layout(size_of::<ImageHeader>() as u64) else {
-            continue;
+        let layout = match header.layout(size_of::<ImageHeader>() as u64) {
+            Ok(layout) => layout,
+            Err(HeaderError::NoImage) => continue,
+            Err(other) => {
+                error = BootError::Kernel(other);
+                continue;
+            }
         };
         if address as u64 % ALIGNMENT != layout.text_offset % ALIGNMENT {
             return Err(BootError::BadOption(MISPLACED));
@@ -163,7 +173,7 @@ pub(super) unsafe fn find_image(ram: &RamMap<4>) -> Result<Found, BootError> {
         Ok((word, _)) if !BLANK.contains(&word) => {
             Ok(found(IMAGE, IMAGE_SPACE, "image preloaded in RAM"))
         }
-        _ => Err(BootError::Nothing(NOTHING)),
+        _ => Err(error),
     }
 }
 
@@ -173,15 +183,11 @@ pub(super) unsafe fn find_image(ram: &RamMap<4>) -> Result<Found, BootError> {
 /// # Safety
 ///
 /// As [`find_image`].
-pub(super) unsafe fn hand_on(
-    found: &Found,
-    pes: &[u64],
-    ram: &RamMap<4>,
-) -> Result<Bl33, BootError> {
+pub(super) unsafe fn hand_on(found: &Found, pes: &[u64], ram: &RamMap) -> Result<Bl33, BootError> {
     let place = TREE.load(Relaxed);
-    // SAFETY: the caller's promise. It was checked.
-    let tree = Fdt::new_unchecked(unsafe { tree_at(place) });
-    let mut memory = [(0, 0); 4];
+    // SAFETY: the caller's promise.
+    let tree = unsafe { found_tree() };
+    let mut memory = [(0, 0); MAX_RANGES];
     let ranges = memory.iter_mut().zip(ram.ranges());
     let count = ranges.map(|(place, range)| *place = range).count();
     let additions = Additions {

@@ -23,9 +23,7 @@ use crate::gic::{self, Distributor, PeInterrupts};
 use crate::gic_events::Interrupt;
 use crate::ram::RamMap;
 use crate::topology::Topology;
-use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, Start, protect, tree};
-
-const UART_CLOCK_HZ: u32 = 24_000_000;
+use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, protect, tree};
 
 /// A block of the translation tables, in bytes: one takes no table of its own, and
 /// Trusted SRAM is small.
@@ -47,9 +45,11 @@ const MAX_PES: usize = 8;
 /// The cluster is Aff2, the core Aff1 (MPIDR_EL1.MT is 1).
 const CLUSTER_SHIFT: u32 = 16;
 
-static CONSOLES: Consoles = Consoles::new();
+// SAFETY: the machine's PL011s, two of DEVICES.
+static CONSOLES: Consoles =
+    unsafe { Consoles::new(*MemoryMap::UART0.start(), *MemoryMap::UART1.start()) };
 static TOPOLOGY: Topology<MAX_PES, 64> = Topology::new();
-static RAM_MAP: RamMap<4> = RamMap::new();
+static RAM_MAP: RamMap = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
 static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
@@ -68,11 +68,14 @@ impl Platform for Board {
     // GICD_CTLR.EnableGrp0.
     const GATE: usize = GICD;
     const RAW_UART: usize = *MemoryMap::UART0.start();
+    const UART_CLOCK_HZ: u32 = 24_000_000;
     const DEVICES: &'static [Region] = &[
         Region::device(MOTHERBOARD, BLOCK),
         // The distributor up to the end of the redistributors.
         Region::device(GICD, GICR + GICR_SIZE - GICD),
     ];
+
+    const POWERS_DOWN: bool = true;
 
     const PSCI: psci::Features = psci::Features {
         power_down: Some(PowerLevel::System),
@@ -96,12 +99,6 @@ impl Platform for Board {
         &CONSOLES
     }
 
-    unsafe fn enable_consoles() {
-        let (boot, secure) = (*MemoryMap::UART0.start(), *MemoryMap::UART1.start());
-        // SAFETY: the machine's PL011s, mapped as DEVICES.
-        unsafe { CONSOLES.enable(boot, secure, UART_CLOCK_HZ) };
-    }
-
     #[inline(never)]
     unsafe fn discover(mapper: &mut dyn Mapper) -> Result<Options, BootError> {
         // SAFETY: the caller's promise: this is done once.
@@ -112,9 +109,9 @@ impl Platform for Board {
         for (start, end) in tree::memory(tree) {
             let secure = boot::SECURE_DRAM;
             for (start, end) in [(start, end.min(secure.0)), (start.max(secure.1), end)] {
-                if start < end {
-                    RAM_MAP.add(start, end);
-                }
+                RAM_MAP
+                    .add(start, end)
+                    .map_err(|_| BootError::TooMany("ranges of RAM"))?;
             }
         }
         let options = options_in(tree);
@@ -150,8 +147,7 @@ impl Platform for Board {
         // SAFETY: `discover` mapped low RAM, and nothing else uses it.
         let found = unsafe { boot::find_image(&RAM_MAP) }?;
         if power::memory_is_protected() {
-            let low = (boot::LOW_RAM, boot::LOW_RAM + boot::LOW_RAM_SIZE);
-            protect::clear(&RAM_MAP, &found.keep, low, mapper);
+            protect::clear(&RAM_MAP, &found.keep, mapper);
         }
         let mut pes = [0; MAX_PES];
         for (index, pe) in pes.iter_mut().enumerate() {
@@ -186,10 +182,6 @@ impl Platform for Board {
 
     fn counter_frequency() -> Option<u64> {
         Some(COUNTER_HZ.load(Relaxed))
-    }
-
-    fn start(index: usize) -> Start {
-        power::start(TOPOLOGY.affinity(index))
     }
 
     fn power_on(index: usize) {

@@ -2,23 +2,33 @@
 //! off and reset, and what outlives a reset (Arm Fast Models Reference Guide,
 //! Base Platform).
 
-use core::arch::asm;
 use core::ptr::NonNull;
 
 use aarch64_cpu::asm::{barrier, wfi};
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use arm_fvp_base_pac::MemoryMap;
 use arm_fvp_base_pac::power_controller::{
-    FvpPowerController, FvpPowerControllerRegisters, PowerOnReason, SystemStatus,
+    FvpPowerController, FvpPowerControllerRegisters, SystemStatus,
 };
 use arm_fvp_base_pac::system::{FvpSystemPeripheral, FvpSystemRegisters, SystemConfigFunction};
 use safe_mmio::UniqueMmioPointer;
-use spin::mutex::SpinMutex;
+use spin::RelaxStrategy;
+use spin::mutex::TicketMutex;
 
-use crate::{Start, cache};
+use crate::{cache, relax};
 
-/// A device's registers, shared by all PEs.
-type Shared<T> = SpinMutex<UniqueMmioPointer<'static, T>>;
+/// A device's registers, shared by all PEs, which get them in the order in which
+/// they ask.
+type Shared<T> = TicketMutex<UniqueMmioPointer<'static, T>, Wait>;
+
+/// How a PE waits for them.
+struct Wait;
+
+impl RelaxStrategy for Wait {
+    fn relax() {
+        relax();
+    }
+}
 
 // SAFETY: the machine's power controller, one of DEVICES, and only here.
 static CONTROLLER: Shared<FvpPowerControllerRegisters> =
@@ -33,7 +43,7 @@ static SYSTEM: Shared<FvpSystemRegisters> = unsafe { shared(*MemoryMap::VE_SYSTE
 const unsafe fn shared<T>(address: usize) -> Shared<T> {
     match NonNull::new(address as *mut T) {
         // SAFETY: the caller's promise.
-        Some(registers) => SpinMutex::new(unsafe { UniqueMmioPointer::new(registers) }),
+        Some(registers) => TicketMutex::new(unsafe { UniqueMmioPointer::new(registers) }),
         None => panic!("no device is at address 0"),
     }
 }
@@ -63,14 +73,8 @@ pub(super) fn exists(affinity: u64) -> bool {
     !controller(|controller| controller.system_status(name(affinity))).is_all()
 }
 
-/// Why this PE started.
-pub(super) fn start(affinity: u64) -> Start {
-    match controller(|controller| controller.power_on_reason(name(affinity))) {
-        PowerOnReason::ColdPowerOn | PowerOnReason::SystemResetPin => Start::Reset,
-        PowerOnReason::WakeByProcessorOn => Start::TurnedOn,
-        PowerOnReason::WakeByGicSignal => Start::Woken,
-    }
-}
+/// How often a second the controller is asked whether a PE is off.
+const POLLS: u64 = 100_000;
 
 /// Powers a PE on that said that it is off.
 pub(super) fn on(affinity: u64) {
@@ -82,10 +86,14 @@ pub(super) fn on(affinity: u64) {
     // request would only take back that it wants to go off. A second is far more
     // than it needs; it won't go off if the Normal world, which can reach the
     // controller, interferes, and must not hold this PE up then.
-    let start = CNTPCT_EL0.get();
-    while !off() && CNTPCT_EL0.get().wrapping_sub(start) < CNTFRQ_EL0.get() {
-        // SAFETY: a hint.
-        unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
+    let (start, second) = (CNTPCT_EL0.get(), CNTFRQ_EL0.get());
+    let since_start = || CNTPCT_EL0.get().wrapping_sub(start);
+    while !off() && since_start() < second {
+        // The PE needs the controller, too.
+        let asked = since_start();
+        while since_start() - asked < second / POLLS {
+            relax();
+        }
     }
     // It finds what this PE has stored for it: a write to a device is not ordered
     // after stores to memory.

@@ -10,6 +10,11 @@
 //! | 2 MiB - 12 KiB | the command line |
 //! | 2 MiB - 4 KiB | fw_cfg's control structure and small reads |
 //! | 2 MiB | the kernel, its text offset further up |
+//!
+//! These are for device trees with up to 512 KiB in them. For a larger one each
+//! tree has 2 MiB, and all that is below 2 MiB here is below 4 MiB.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use dtoolkit::fdt::Fdt;
 use zerocopy::{FromZeros, IntoBytes};
@@ -25,32 +30,47 @@ use crate::{Bl33, BootError, Mapper, Region};
 /// RAM that is needed to find out anything, in bytes.
 pub(super) const LOW_RAM: usize = 4 << 20;
 
-/// The space for a device tree, in bytes: what QEMU limits its own to.
-pub(super) const TREE_SPACE: usize = 1 << 20;
+/// The size of QEMU's device tree, in bytes.
+static TREE_SIZE: AtomicUsize = AtomicUsize::new(0);
 
-const NEW_TREE: usize = RAM + TREE_SPACE;
-const NEW_TREE_SPACE: usize = TREE_SPACE - 3 * PAGE;
+/// Behind QEMU's device tree.
+pub(super) fn tree_end() -> usize {
+    RAM + TREE_SIZE.load(Relaxed)
+}
 
-const COMMAND_LINE: usize = NEW_TREE + NEW_TREE_SPACE;
+/// The space for a device tree, in bytes. What is added to a tree of half the
+/// space leaves it smaller than that.
+fn tree_space() -> usize {
+    if tree_end() <= RAM + fdt::MAX_SIZE / 4 {
+        fdt::MAX_SIZE / 2
+    } else {
+        fdt::MAX_SIZE
+    }
+}
+
 const COMMAND_LINE_SPACE: usize = 2 * PAGE;
 
 /// The page that fw_cfg works with.
-pub(super) const SCRATCH: usize = COMMAND_LINE + COMMAND_LINE_SPACE;
+pub(super) fn scratch() -> usize {
+    kernel() - PAGE
+}
 
 /// Where a kernel goes, if its text offset is 0.
-const KERNEL: u64 = (RAM + 2 * TREE_SPACE) as u64;
+fn kernel() -> usize {
+    RAM + 2 * tree_space()
+}
+
+const _: () = assert!(2 * fdt::MAX_SIZE <= LOW_RAM);
 
 /// Flash 1, which the Normal world sees.
 const FLASH: usize = 0x0400_0000;
 
-pub(super) const NO_ANSWER: BootError = BootError::Transfer("QEMU's fw_cfg");
+pub(super) const NO_ANSWER: BootError = BootError::Transfer("QEMU's fw_cfg DMA");
 
 pub(super) const MORE_RAM: &str = "QEMU: -m";
 
 const NOTHING: &str = "nothing to boot. Give QEMU a kernel (-kernel Image -initrd ... -append ...), \
-    or an image in flash 1 (-drive if=pflash,index=1,format=raw,file=...), \
-    or one in RAM (-device loader,file=...,addr=0x60000000,force-raw=on \
-    -fw_cfg name=opt/bl31/bl33,string=0x60000000)";
+    or an image in flash 1 or in RAM (docs/boot.md)";
 
 const BAD_OPTION: &str =
     "opt/bl31/bl33 is neither `flash1` nor a 4-byte aligned address in RAM (0x60000000)";
@@ -66,24 +86,27 @@ const IDLE_STATES: [IdleState; 3] = fdt::idle_states(false);
 /// the tree is in use.
 pub(super) unsafe fn device_tree() -> Result<Fdt<'static>, BootError> {
     // SAFETY: the caller's promise.
-    Fdt::new(unsafe { tree_bytes() }).map_err(|_| BootError::NoDeviceTree("at the base of RAM"))
+    let tree = fdt::parse(unsafe { low_ram(RAM, fdt::MAX_SIZE) })
+        .map_err(|error| BootError::NoDeviceTree(error, "at the base of RAM"))?;
+    TREE_SIZE.store(tree.data().len(), Relaxed);
+    Ok(tree)
 }
 
-/// The place of a device tree.
+/// A part of [`LOW_RAM`].
 ///
 /// # Safety
 ///
-/// As [`device_tree`].
-unsafe fn tree_bytes() -> &'static [u8] {
+/// It is mapped, and nothing writes there while the value is in use.
+unsafe fn low_ram(start: usize, size: usize) -> &'static [u8] {
     // SAFETY: the caller's promise; any contents are valid bytes.
-    unsafe { core::slice::from_raw_parts(RAM as *const u8, TREE_SPACE) }
+    unsafe { core::slice::from_raw_parts(start as *const u8, size) }
 }
 
 /// Puts what there is to boot into place, and its device tree at the base of RAM.
 pub(super) fn load(
     mut fw_cfg: FwCfg,
     mapper: &mut dyn Mapper,
-    ram: &RamMap<8>,
+    ram: &RamMap,
 ) -> Result<Bl33, BootError> {
     let transfer = |_: TransferError| NO_ANSWER;
     let mut buffer = [0; 64];
@@ -114,7 +137,7 @@ pub(super) fn load(
 }
 
 /// The address of an image in RAM, as the user wrote it.
-fn in_ram(text: &str, ram: &RamMap<8>) -> Result<u64, BootError> {
+fn in_ram(text: &str, ram: &RamMap) -> Result<u64, BootError> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     u64::from_str_radix(digits, 16)
         .ok()
@@ -123,7 +146,7 @@ fn in_ram(text: &str, ram: &RamMap<8>) -> Result<u64, BootError> {
 }
 
 /// Reads kernel, initramfs and command line.
-fn load_kernel(mut fw_cfg: FwCfg, kernel_size: u32, ram: &RamMap<8>) -> Result<Bl33, BootError> {
+fn load_kernel(mut fw_cfg: FwCfg, kernel_size: u32, ram: &RamMap) -> Result<Bl33, BootError> {
     let transfer = |_: TransferError| NO_ANSWER;
     let mut header = ImageHeader::new_zeroed();
     let known = size_of::<ImageHeader>().min(kernel_size as usize);
@@ -134,7 +157,7 @@ fn load_kernel(mut fw_cfg: FwCfg, kernel_size: u32, ram: &RamMap<8>) -> Result<B
         .layout(u64::from(kernel_size))
         .map_err(BootError::Kernel)?;
 
-    let entry = KERNEL + layout.text_offset;
+    let entry = kernel() as u64 + layout.text_offset;
     let initrd_size = fw_cfg.number(Item::InitrdSize).map_err(transfer)?;
     let initrd = (entry + layout.size).next_multiple_of(ALIGNMENT);
     let end = initrd + u64::from(initrd_size);
@@ -164,11 +187,11 @@ fn load_kernel(mut fw_cfg: FwCfg, kernel_size: u32, ram: &RamMap<8>) -> Result<B
     let length = fw_cfg.number(Item::CommandLineSize).map_err(transfer)?;
     let length = length.min(COMMAND_LINE_SPACE as u32);
     if length > 0 {
+        let place = scratch() - COMMAND_LINE_SPACE;
         // SAFETY: the place that the table above keeps for it.
-        unsafe { fw_cfg.read(Item::CommandLine, length, COMMAND_LINE as u64) }.map_err(transfer)?;
+        unsafe { fw_cfg.read(Item::CommandLine, length, place as u64) }.map_err(transfer)?;
         // SAFETY: just read there, and nothing writes there again.
-        let bytes =
-            unsafe { core::slice::from_raw_parts(COMMAND_LINE as *const u8, length as usize) };
+        let bytes = unsafe { low_ram(place, length as usize) };
         additions.bootargs = core::str::from_utf8(bytes).ok();
     }
     handed_on(entry, "kernel from fw_cfg", &additions)
@@ -180,18 +203,20 @@ fn handed_on(entry: u64, what: &'static str, additions: &Additions<'_>) -> Resul
     // that again would be a tenth of the way from reset to here.
     // SAFETY: mapped, and nothing writes there before the copy below, when this
     // value isn't used any more.
-    let source = Fdt::new_unchecked(unsafe { tree_bytes() });
+    let source = Fdt::new_unchecked(unsafe { low_ram(RAM, TREE_SIZE.load(Relaxed)) });
+    let (new, scratch) = (RAM + tree_space(), scratch());
+    let space = scratch - COMMAND_LINE_SPACE - new;
     // SAFETY: the place that the table above keeps for it.
-    let out = unsafe { core::slice::from_raw_parts_mut(NEW_TREE as *mut u8, NEW_TREE_SPACE) };
+    let out = unsafe { core::slice::from_raw_parts_mut(new as *mut u8, space) };
     let additions = Additions {
         idle_states: &IDLE_STATES,
         ..*additions
     };
     let size = fdt::rewrite(source, &additions, out).map_err(BootError::DeviceTree)?;
     // SAFETY: both are mapped RAM of at least `size` bytes that don't meet.
-    unsafe { core::ptr::copy_nonoverlapping(NEW_TREE as *const u8, RAM as *mut u8, size) };
+    unsafe { core::ptr::copy_nonoverlapping(new as *const u8, RAM as *mut u8, size) };
     // All that was stored in the Normal world's RAM: it starts with its caches off.
-    for (start, size) in [(RAM, size), (NEW_TREE, size), (SCRATCH, PAGE)] {
+    for (start, size) in [(RAM, size), (new, size), (scratch, PAGE)] {
         flush(start, start + size);
     }
     Ok(Bl33 {

@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use crate::fdt::until_nul;
 use aarch64_cpu::asm::barrier;
-use safe_mmio::fields::WriteOnly;
+use safe_mmio::fields::{ReadOnly, WriteOnly};
 use safe_mmio::{UniqueMmioPointer, field};
 use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
@@ -16,8 +16,8 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 /// What there is to read, by its selector.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Item {
-    /// Four bytes, `QEMU`.
-    Signature = 0x00,
+    /// What the device can do, in four bytes of which the first is enough.
+    Features = 0x01,
     /// The size of the kernel, four bytes, little-endian, as the other sizes.
     KernelSize = 0x08,
     /// The size of the initramfs.
@@ -38,8 +38,12 @@ pub enum Item {
 #[derive(Clone, Debug, FromBytes, Immutable, IntoBytes, KnownLayout)]
 #[repr(C, align(8))]
 struct Registers {
-    data: u64,
-    selector: u64,
+    /// Each read gives the next byte.
+    data: ReadOnly<u8>,
+    _reserved: [u8; 7],
+    selector: WriteOnly<u16>,
+    _reserved_2: [u8; 6],
+    /// Not there without the feature.
     dma_high: WriteOnly<u32>,
     dma_low: WriteOnly<u32>,
 }
@@ -52,6 +56,13 @@ struct Access {
     length: U32,
     address: U64,
 }
+
+/// The bit of [`Item::Features`] for DMA.
+const FEATURE_DMA: u8 = 1 << 1;
+
+/// How often a transfer is looked at before it is taken for lost. QEMU has done it
+/// before the write that starts it is over.
+const PATIENCE: u32 = 1 << 20;
 
 const CONTROL_ERROR: u32 = 1 << 0;
 const CONTROL_READ: u32 = 1 << 1;
@@ -68,7 +79,7 @@ struct Entry {
     name: [u8; 56],
 }
 
-/// The transfer failed: QEMU refused it or there is no such device.
+/// The transfer failed, or the device has no DMA.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct TransferError;
 
@@ -100,9 +111,9 @@ impl FwCfg {
             registers: unsafe { UniqueMmioPointer::new(registers) },
             scratch,
         };
-        let mut signature = [0; 4];
-        device.small(Item::Signature as u16, 0, &mut signature)?;
-        if signature == *b"QEMU" {
+        let selector = Item::Features as u16;
+        field!(device.registers, selector).write(selector.to_be());
+        if field!(device.registers, data).read() & FEATURE_DMA != 0 {
             Ok(device)
         } else {
             Err(TransferError)
@@ -127,7 +138,7 @@ impl FwCfg {
         field!(self.registers, dma_high).write(place_high.to_be());
         // Writing the low half starts the transfer.
         field!(self.registers, dma_low).write((self.scratch as u32).to_be());
-        loop {
+        for _ in 0..PATIENCE {
             // SAFETY: as above; the device writes it, so it is read as volatile.
             let access = unsafe { place.read_volatile() };
             // What it has transferred is read after its word that it is done.
@@ -138,6 +149,7 @@ impl FwCfg {
                 _ => {}
             }
         }
+        Err(TransferError)
     }
 
     /// Reads `length` bytes of an item to `address`.

@@ -20,14 +20,14 @@ use crate::gic::{self, Distributor, PeInterrupts};
 use crate::gic_events::Interrupt;
 use crate::ram::RamMap;
 use crate::topology::Topology;
-use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, tree};
+use crate::{Bl33, BootError, Crash, Mapper, Memory, Options, Platform, Region, tree};
 use fw_cfg::FwCfg;
 
 const UART0: usize = 0x0900_0000;
 const UART1: usize = 0x0904_0000;
-const UART_CLOCK_HZ: u32 = 24_000_000;
 const GICD: usize = 0x0800_0000;
 const GICD_SIZE: usize = 0x1_0000;
+const HIGH_GICR: usize = 0x40_0000_0000;
 const FW_CFG: usize = 0x0902_0000;
 const SECURE_GPIO: usize = 0x090b_0000;
 const PAGE: usize = 0x1000;
@@ -39,9 +39,10 @@ const MAX_PES: usize = 512;
 /// Aff1 is the cluster, of 16 PEs with a GICv3.
 const CLUSTER_SHIFT: u32 = 8;
 
-static CONSOLES: Consoles = Consoles::new();
+// SAFETY: the machine's PL011s, two of DEVICES.
+static CONSOLES: Consoles = unsafe { Consoles::new(UART0, UART1) };
 static TOPOLOGY: Topology<MAX_PES, 1024> = Topology::new();
-static RAM_MAP: RamMap<8> = RamMap::new();
+static RAM_MAP: RamMap = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
 static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
@@ -55,9 +56,11 @@ impl Platform for Board {
     const BOOT_AFFINITY: u64 = 0;
     const TABLES: usize = 24;
     const NEEDS_EL3: &'static str = " (QEMU: -M virt,secure=on)";
+    const NEEDS_AARCH64: &'static str = " (QEMU: -cpu max)";
     // GICD_CTLR.EnableGrp0.
     const GATE: usize = GICD;
     const RAW_UART: usize = UART0;
+    const UART_CLOCK_HZ: u32 = 24_000_000;
     const DEVICES: &'static [Region] = &[
         Region::device(GICD, GICD_SIZE),
         Region::device(UART0, PAGE),
@@ -83,11 +86,6 @@ impl Platform for Board {
         &CONSOLES
     }
 
-    unsafe fn enable_consoles() {
-        // SAFETY: the machine's PL011s, mapped as DEVICES.
-        unsafe { CONSOLES.enable(UART0, UART1, UART_CLOCK_HZ) };
-    }
-
     // Runs once: it is to stay as small as this crate is built.
     #[inline(never)]
     unsafe fn discover(mapper: &mut dyn Mapper) -> Result<Options, BootError> {
@@ -99,9 +97,12 @@ impl Platform for Board {
         TOPOLOGY
             .fill(tree::cpu_affinities(tree), CLUSTER_SHIFT)
             .map_err(BootError::Topology)?;
+        if TOPOLOGY.index(Self::BOOT_AFFINITY).is_none() {
+            return Err(BootError::BadOption("the device tree has no CPU 0"));
+        }
         // SAFETY: the device is mapped, and the scratch page is part of the
         // RAM above, away from the tree.
-        let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
+        let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::scratch()) };
         let options = fw_cfg
             .and_then(|mut fw_cfg| {
                 let mut buffer = [0; 64];
@@ -128,10 +129,9 @@ impl Platform for Board {
     #[inline(never)]
     unsafe fn load_bl33(mapper: &mut dyn Mapper) -> Result<Bl33, BootError> {
         // SAFETY: `discover` mapped the device and low RAM; its own FwCfg is gone.
-        let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::SCRATCH) };
+        let fw_cfg = unsafe { FwCfg::new(FW_CFG, boot::scratch()) };
         if protect::is_on() {
-            let (tree, low) = (RAM + boot::TREE_SPACE, RAM + boot::LOW_RAM);
-            crate::protect::clear(&RAM_MAP, &[(RAM, tree)], (RAM, low), mapper);
+            crate::protect::clear(&RAM_MAP, &[(RAM, boot::tree_end())], mapper);
         }
         boot::load(fw_cfg.map_err(|_| boot::NO_ANSWER)?, mapper, &RAM_MAP)
     }
@@ -200,7 +200,9 @@ impl Platform for Board {
 /// Notes the Non-secure RAM.
 fn find_ram(tree: Fdt<'_>) -> Result<(), BootError> {
     for (start, end) in tree::memory(tree) {
-        RAM_MAP.add(start, end);
+        RAM_MAP
+            .add(start, end)
+            .map_err(|_| BootError::TooMany("ranges of RAM"))?;
     }
     if RAM_MAP.contains(RAM as u64, boot::LOW_RAM as u64) {
         Ok(())
@@ -222,12 +224,21 @@ fn find_gic(tree: Fdt<'_>, mapper: &mut dyn Mapper) -> Result<(), BootError> {
         return Err(BootError::UnusableGic);
     }
     let mut found = 0;
-    for (start, size) in regions {
-        mapper.map(Region::device(start, size));
+    for (start, end) in regions {
+        // Where the machine has them: behind the distributor, and above all RAM
+        // that is below 256 GiB. Nothing else of EL3's is there.
+        let low = start >= GICD + GICD_SIZE && end <= UART0;
+        if !low && start < HIGH_GICR {
+            return Err(BootError::UnusableGic);
+        }
+        mapper.map(Region {
+            start,
+            end,
+            memory: Memory::Device,
+        })?;
         // SAFETY: the tree says that these are redistributors; they were just
         // mapped, and no other PE runs yet.
-        found +=
-            unsafe { INTERRUPTS.find_frames(start, start + size, |mpidr| TOPOLOGY.index(mpidr)) };
+        found += unsafe { INTERRUPTS.find_frames(start, end, |mpidr| TOPOLOGY.index(mpidr)) };
     }
     if found < TOPOLOGY.count() {
         return Err(BootError::UnusableGic);

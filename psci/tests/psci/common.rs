@@ -16,6 +16,7 @@ pub const INVALID_PARAMETERS: i64 = -2;
 pub const DENIED: i64 = -3;
 pub const ALREADY_ON: i64 = -4;
 pub const ON_PENDING: i64 = -5;
+pub const INTERNAL_FAILURE: i64 = -6;
 pub const INVALID_ADDRESS: i64 = -9;
 
 pub const CPU_SUSPEND: u32 = 0xc400_0001;
@@ -129,13 +130,9 @@ pub fn call(psci: &Machine, me: usize, fid: u32, args: [u64; 3]) -> Outcome {
     psci.call(me, || AARCH64, fid, &args)
 }
 
-/// What x0 is for this error after a call with this function ID.
-pub fn error(fid: u32, code: i64) -> Outcome {
-    Outcome::Return(if fid & 1 << 30 != 0 {
-        code as u64
-    } else {
-        u64::from(code as u32)
-    })
+/// What x0 is for this error after a call of either convention.
+pub fn error(code: i64) -> Outcome {
+    Outcome::Return(code as u64)
 }
 
 /// The answer of a call that must return.
@@ -189,7 +186,7 @@ pub fn refused(psci: &Machine, me: usize, fid: u32, args: [u64; 3], code: i64) {
 pub fn refused_as(psci: &Machine, me: usize, caller: Caller, fid: u32, args: [u64; 3], code: i64) {
     let before = snapshot(psci);
     let answer = psci.call(me, || caller, fid, &args);
-    assert_eq!(answer, error(fid, code), "{fid:#x} with {args:x?}");
+    assert_eq!(answer, error(code), "{fid:#x} with {args:x?}");
     assert_eq!(snapshot(psci), before, "{fid:#x} with {args:x?}");
 }
 

@@ -2,6 +2,7 @@
 
 use crate::common::*;
 use psci::{Caller, ExecutionState, Features, Outcome, PowerLevel};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Sets one feature.
 type Offer = fn(&mut Features);
@@ -82,7 +83,7 @@ fn features_tells_exactly_the_calls_that_there_are() {
                     Outcome::Return(flags | u64::from(features.os_initiated))
                 }
                 Some((_, flags)) => Outcome::Return(*flags),
-                None => error(FEATURES, NOT_SUPPORTED),
+                None => error(NOT_SUPPORTED),
             };
             assert_eq!(features_answer(psci, fid), answer, "{fid:#x} {features:?}");
         }
@@ -95,7 +96,7 @@ fn a_call_that_features_denies_is_not_supported() {
         let (psci, board) = machine(Features::default());
         for &fid in fids {
             let answer = call(psci, 0, fid, [0, ENTRY, 0]);
-            assert_eq!(answer, error(fid, NOT_SUPPORTED), "{fid:#x}");
+            assert_eq!(answer, error(NOT_SUPPORTED), "{fid:#x}");
         }
         assert_eq!(affinity_info(psci, 1), OFF);
         assert!(board.turned_on.lock().unwrap().is_empty());
@@ -107,12 +108,12 @@ fn features_and_the_calls_agree_for_every_id() {
     for features in [Features::default(), ALL] {
         for fid in all_fids().filter(|fid| fid & 0xbf00_0000 == 0x8400_0000) {
             let (psci, _) = machine(features);
-            let denied = features_answer(psci, fid) == error(FEATURES, NOT_SUPPORTED);
+            let denied = features_answer(psci, fid) == error(NOT_SUPPORTED);
             let answer = call(psci, 0, fid, [0, ENTRY, 0]);
             // PSCI_FEATURES of function 0, which is none.
             let about_nothing = fid == FEATURES;
             assert_eq!(
-                answer == error(fid, NOT_SUPPORTED),
+                answer == error(NOT_SUPPORTED),
                 denied || about_nothing,
                 "{fid:#x}"
             );
@@ -139,12 +140,35 @@ fn smc64_calls_dont_exist_for_aarch32_callers() {
 }
 
 #[test]
+fn errors_of_either_convention_are_sign_extended() {
+    let (psci, _) = machine(ALL);
+    let aarch32 = Caller {
+        state: ExecutionState::AArch32,
+        ..AARCH64
+    };
+    for caller in [AARCH64, aarch32] {
+        let answer = |fid, args| psci.call(0, || caller, fid, &args);
+        let affinity_info = answer(0x8400_0004, [0x99, 0, 0]);
+        assert_eq!(affinity_info, Outcome::Return(-2i64 as u64));
+        let unknown = answer(0x8400_0005, [0; 3]);
+        assert_eq!(unknown, Outcome::Return(u64::MAX));
+    }
+    // What is no error has 32 bits.
+    let (psci, board) = machine(ALL);
+    standby(psci, 0);
+    board.clock.store(0x1_8000_0001, Relaxed);
+    psci.standby_end(0);
+    let residency = value(psci, 0, 0x8400_0010, [MPIDRS[0], STANDBY, 0]);
+    assert_eq!(residency, 0x8000_0000);
+}
+
+#[test]
 fn version_is_1_3_and_migration_is_not_needed() {
     let (psci, _) = machine(Features::default());
     assert_eq!(value(psci, 0, 0x8400_0000, [0; 3]), 0x0001_0003);
     assert_eq!(value(psci, 0, 0x8400_0006, [0; 3]), 2);
     for fid in [0x8400_0005, 0xc400_0005, 0x8400_0007, 0xc400_0007] {
-        assert_eq!(call(psci, 0, fid, [0; 3]), error(fid, NOT_SUPPORTED));
+        assert_eq!(call(psci, 0, fid, [0; 3]), error(NOT_SUPPORTED));
     }
 }
 
@@ -230,7 +254,7 @@ fn power_states_deeper_than_offered_are_invalid() {
             let (psci, _) = machine(features);
             let suspend = call(psci, 0, CPU_SUSPEND, [state, ENTRY, 0]);
             let count = call(psci, 0, STAT_COUNT, [0, state, 0]);
-            let invalid = error(CPU_SUSPEND, INVALID_PARAMETERS);
+            let invalid = error(INVALID_PARAMETERS);
             assert_eq!(suspend == invalid, index >= levels);
             assert_eq!(count == invalid, index >= levels);
         }

@@ -2,7 +2,10 @@
 #![cfg(not(loom))]
 
 mod common;
+mod domains;
+mod failed;
 mod features;
+mod model;
 mod on_off;
 mod os_initiated;
 mod races;

@@ -33,16 +33,74 @@ fn the_mode_is_one_of_two() {
     set_mode(psci, PLATFORM_COORDINATED);
 }
 
+/// The order of Arm's TFTF, and of a kernel that was started by one that idled.
 #[test]
-fn to_os_initiated_only_before_the_first_suspend() {
+fn to_os_initiated_after_others_have_suspended() {
     let (psci, _) = machine(ALL);
     turn_on(psci, 1);
     standby(psci, 1);
     psci.standby_end(1);
-    refused(psci, 0, SET_SUSPEND_MODE, [OS_INITIATED, 0, 0], DENIED);
+    power_down(psci, 1, SYSTEM_DOWN);
+    psci.resume(1).unwrap();
+    set_mode(psci, OS_INITIATED);
+    turn_off(psci, 1);
+    for _ in 0..2 {
+        set_mode(psci, PLATFORM_COORDINATED);
+        power_down(psci, 0, CLUSTER_DOWN);
+        psci.resume(0).unwrap();
+        set_mode(psci, OS_INITIATED);
+        power_down(psci, 0, CLUSTER_DOWN);
+        psci.resume(0).unwrap();
+    }
+}
+
+#[test]
+fn to_os_initiated_not_while_another_is_suspended_unless_all_are_on() {
+    let (psci, _) = machine(ALL);
+    turn_on(psci, 1);
+    let denied = || refused(psci, 0, SET_SUSPEND_MODE, [OS_INITIATED, 0, 0], DENIED);
+    standby(psci, 1);
+    denied();
     // Asking for the mode that is set is no change of it.
     set_mode(psci, PLATFORM_COORDINATED);
-    refused(psci, 0, SET_SUSPEND_MODE, [OS_INITIATED, 0, 0], DENIED);
+    psci.standby_end(1);
+    power_down(psci, 1, PE_DOWN);
+    denied();
+    for pe in 2..MPIDRS.len() - 1 {
+        turn_on(psci, pe);
+        denied();
+    }
+    // One that is on its way counts as on.
+    value(psci, 0, CPU_ON, [MPIDRS[MPIDRS.len() - 1], ENTRY, 0]);
+    set_mode(psci, OS_INITIATED);
+}
+
+/// What a PE has asked for stays what it asked for.
+#[test]
+fn a_change_of_mode_leaves_the_domains_of_suspended_pes_as_they_are() {
+    let (psci, _) = machine(ALL);
+    for pe in 1..MPIDRS.len() {
+        turn_on(psci, pe);
+    }
+    for pe in 4..8 {
+        power_down(psci, pe, CLUSTER_DOWN);
+    }
+    power_down(psci, 8, PE_DOWN);
+    power_down(psci, 9, SYSTEM_DOWN);
+    set_mode(psci, OS_INITIATED);
+    assert_eq!(hw_state(psci, 4, 1), OFF);
+    assert_eq!(hw_state(psci, 8, 1), ON);
+    for pe in 1..4 {
+        power_down(psci, pe, PE_DOWN);
+    }
+    // Cluster 2 is up: its PE 8 asked for no more than itself to go down.
+    let args = [SYSTEM_DOWN, ENTRY, 0];
+    refused(psci, 0, CPU_SUSPEND, args, INVALID_PARAMETERS);
+    psci.resume(8).unwrap();
+    assert_eq!(power_down(psci, 8, CLUSTER_DOWN), PowerLevel::Cluster);
+    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::System);
+    psci.resume(4).unwrap();
+    assert_eq!(power_down(psci, 4, SYSTEM_DOWN), PowerLevel::System);
 }
 
 #[test]
@@ -78,7 +136,6 @@ fn back_only_with_all_others_off() {
     let _ = psci.resume(1);
     turn_off(psci, 1);
     set_mode(psci, PLATFORM_COORDINATED);
-    // The suspends before the change don't count.
     set_mode(psci, OS_INITIATED);
 }
 

@@ -117,7 +117,7 @@ fn of_racing_last_pes_exactly_one_is_not_denied() {
                     match call(psci, me, CPU_SUSPEND, [CLUSTER_DOWN, ENTRY, 0]) {
                         Outcome::PowerDown(_) => _ = granted.fetch_add(1, SeqCst),
                         other => {
-                            assert_eq!(other, error(CPU_SUSPEND, DENIED));
+                            assert_eq!(other, error(DENIED));
                             let alone = call(psci, me, CPU_SUSPEND, [PE_DOWN, ENTRY, 0]);
                             assert_eq!(alone, Outcome::PowerDown(psci::PowerLevel::Pe));
                         }

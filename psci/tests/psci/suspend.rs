@@ -63,7 +63,7 @@ fn power_down_resumes_at_the_entry_point() {
     assert_eq!(affinity_info(psci, 1), ON);
     refused(psci, 0, CPU_ON, [MPIDRS[1], ENTRY, 0], ALREADY_ON);
     assert_eq!(psci.start(1), None);
-    let entry = psci.resume(1);
+    let entry = psci.resume(1).unwrap();
     assert_eq!((entry.address, entry.context), (HIGH_RAM, 0xabcd));
     assert_eq!(entry.state, ExecutionState::AArch64);
     assert!(entry.big_endian);
@@ -166,7 +166,7 @@ fn default_suspend_is_a_power_down_of_the_pe_alone() {
     let outcome = call(psci, 0, CPU_DEFAULT_SUSPEND, [ENTRY, 9, 0]);
     assert_eq!(outcome, Outcome::PowerDown(PowerLevel::Pe));
     assert_eq!(hw_state(psci, 0, 0), OFF);
-    let entry = psci.resume(0);
+    let entry = psci.resume(0).unwrap();
     assert_eq!((entry.address, entry.context), (ENTRY, 9));
 }
 
@@ -203,7 +203,7 @@ fn system_suspend_needs_all_others_off() {
         assert_eq!(outcome, Outcome::SystemSuspend);
         assert_eq!(hw_state(psci, 0, 2), OFF);
         assert_eq!(affinity_info(psci, 0), ON);
-        let entry = psci.resume(0);
+        let entry = psci.resume(0).unwrap();
         assert_eq!((entry.address, entry.context), (ENTRY, 3));
         assert_eq!(hw_state(psci, 0, 2), ON);
     }

@@ -47,8 +47,9 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         }
     }
 
-    /// Dispatches the most urgent event that is pending and eligible here, if there is one.
-    /// To be called wherever a blocker went away.
+    /// Looks at what is pending: dispatches the most urgent event that is eligible here, if there
+    /// is one, and passes on what this PE was asked to take and did not. To be called wherever a
+    /// blocker went away.
     ///
     /// A function of its own, with nothing on the stack as long as event 0 is all there is.
     #[inline(never)]
@@ -58,12 +59,9 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
     ) {
-        if pe.critical.event.is_some() {
-            return;
-        }
-        if pe.normal.event.is_none() {
+        if pe.critical.event.is_none() && pe.normal.event.is_none() {
             self.dispatch_idle(frame, pe, here);
-        } else if !pe.masked && self.is_more_waiting(pe) {
+        } else if self.is_more_waiting(pe) {
             self.dispatch_by_priority(frame, pe, here);
         }
     }
@@ -71,12 +69,9 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// [`Dispatcher::dispatch`] on a PE that runs no handler.
     #[inline(never)]
     fn dispatch_idle(&self, frame: &mut impl Frame, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
-        if pe.masked {
-            return;
-        }
         if self.is_more_waiting(pe) {
             self.dispatch_by_priority(frame, pe, here);
-        } else {
+        } else if !pe.masked {
             self.dispatch_event0(pe, here, frame);
         }
     }
@@ -89,8 +84,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         pe.pending | self.waiting.load(Ordering::Acquire) != 0
     }
 
-    /// Dispatches on a PE that is unmasked and runs no Critical handler, where more than event 0
-    /// may be pending.
+    /// [`Dispatcher::dispatch`] where more than event 0 may be pending.
     #[cold]
     fn dispatch_by_priority(
         &self,
@@ -98,57 +92,31 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
     ) {
-        if self.dispatch_other(pe, frame, Priority::Critical) || pe.normal.event.is_some() {
-            return;
+        if !pe.masked
+            && pe.critical.event.is_none()
+            && !self.dispatch_any(pe, here, frame, Priority::Critical)
+            && pe.normal.event.is_none()
+        {
+            self.dispatch_any(pe, here, frame, Priority::Normal);
         }
-        if !self.dispatch_event0(pe, here, frame) {
-            self.dispatch_other(pe, frame, Priority::Normal);
-        }
+        self.tend(pe.index, self.waiting.load(Ordering::Acquire));
     }
 
     /// Dispatches event 0, if it is pending and may run, on a PE that is unmasked and runs no
     /// handler.
     #[inline(always)]
-    fn dispatch_event0(
+    fn dispatch_event0(&self, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
+        if let Some(entry) = take_event0(pe, here) {
+            self.enter(&pe.rules, &mut pe.normal, frame, entry);
+        }
+    }
+
+    /// Dispatches a pending event of this priority: event 0 first, then private events.
+    #[cold]
+    fn dispatch_any(
         &self,
         pe: &mut Pe<'_, PRIVATE>,
         here: &SharedPe,
-        frame: &mut impl Frame,
-    ) -> bool {
-        let Private {
-            handler,
-            entry,
-            relative,
-            argument,
-            ..
-        } = pe.events[0];
-        let Some(running) = handler.dispatch() else {
-            return false;
-        };
-        if !here.take_signal() {
-            return false;
-        }
-        pe.events[0].handler = running;
-        self.enter(
-            &pe.rules,
-            &mut pe.normal,
-            frame,
-            Entry {
-                slot: Slot::Private(0),
-                number: 0,
-                address: entry,
-                relative,
-                argument,
-            },
-        );
-        true
-    }
-
-    /// Dispatches a pending event of this priority other than event 0, private ones first.
-    #[cold]
-    fn dispatch_other(
-        &self,
-        pe: &mut Pe<'_, PRIVATE>,
         frame: &mut impl Frame,
         priority: Priority,
     ) -> bool {
@@ -156,8 +124,14 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             Priority::Critical => critical,
             Priority::Normal => !critical,
         };
-        let private = bits(pe.pending & of_priority(self.events.critical_private))
-            .find_map(|i| self.take_private(pe, i));
+        let event0 = match priority {
+            Priority::Critical => None,
+            Priority::Normal => take_event0(pe, here),
+        };
+        let private = event0.or_else(|| {
+            bits(pe.pending & of_priority(self.events.critical_private))
+                .find_map(|i| self.take_private(pe, i))
+        });
         let entry = private.or_else(|| {
             let waiting = self.waiting.load(Ordering::Acquire);
             bits(waiting & of_priority(self.events.critical_shared))
@@ -312,6 +286,30 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             }
         }
     }
+}
+
+/// Takes event 0 for dispatch on this PE, if it is pending and its handler is ready.
+#[inline(always)]
+fn take_event0<const PRIVATE: usize>(pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) -> Option<Entry> {
+    let Private {
+        handler,
+        entry,
+        relative,
+        argument,
+        ..
+    } = pe.events[0];
+    let running = handler.dispatch()?;
+    if !here.take_signal() {
+        return None;
+    }
+    pe.events[0].handler = running;
+    Some(Entry {
+        slot: Slot::Private(0),
+        number: 0,
+        address: entry,
+        relative,
+        argument,
+    })
 }
 
 /// The numbers of the bits that are set.

@@ -2,6 +2,7 @@
 
 mod bind;
 mod deliver;
+mod online;
 mod power;
 mod private;
 mod query;
@@ -18,7 +19,7 @@ use crate::{
     event::{Events, Slot},
     pe::Here,
     shared::{Bindings, Shared},
-    sync::{AtomicU32, Mutex, maybe_const_fn},
+    sync::{AtomicBool, AtomicU32, Mutex, maybe_const_fn},
 };
 
 /// What `SDEI_EVENT_REGISTER` asks for, its own arguments checked.
@@ -61,10 +62,10 @@ const fn is_code_address(address: u64) -> bool {
 ///
 /// # Locks
 ///
-/// Event 0 takes none. A shared event has one of its own, and so have the bindings; who needs
-/// both takes the bindings' first, and who needs several events' takes them by rising index. No
-/// lock is held when an entry point returns, and EL3 is not interrupted, so none is ever waited
-/// for longer than another PE needs for its call.
+/// Event 0 takes none. A shared event has one of its own, and so have the bindings. Lock order:
+/// bindings first, then events by ascending index. No lock is held when an entry point returns,
+/// and EL3 is not interrupted, so none is ever waited for longer than another PE needs for its
+/// call.
 #[derive(Debug)]
 pub struct Dispatcher<'a, P, const PRIVATE: usize, const SHARED: usize> {
     events: Events<PRIVATE, SHARED>,
@@ -75,6 +76,9 @@ pub struct Dispatcher<'a, P, const PRIVATE: usize, const SHARED: usize> {
     /// Bit per shared event that is pending: what a PE looks at before it takes any lock. A bit
     /// changes only under its event's lock.
     waiting: AtomicU32,
+    /// Whether a shared event with an interrupt has been registered since boot: what a PE that
+    /// comes on looks at before it takes any lock.
+    has_routes: AtomicBool,
 }
 
 impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, PRIVATE, SHARED> {
@@ -93,6 +97,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
                 shared: core::array::from_fn(|_| Mutex::new(Shared::NONE)),
                 bindings: Mutex::new(Bindings::NONE),
                 waiting: AtomicU32::new(0),
+                has_routes: AtomicBool::new(false),
             }
         }
     }

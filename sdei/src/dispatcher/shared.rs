@@ -9,8 +9,8 @@ use crate::{
     event::Slot,
     handler::{Handler, Unregistered},
     port::Owner,
-    shared::{Routing, Shared},
-    sync::{MutexGuard, Ordering, fence},
+    shared::{Round, Routing, Shared},
+    sync::{MutexGuard, Ordering},
 };
 
 /// The affinity fields of an MPIDR_EL1 value: Aff3, Aff2, Aff1, Aff0.
@@ -73,6 +73,8 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         if intid != 0 {
             self.port.clear_pending(intid);
             self.port.route(intid, route);
+            // Relaxed: ordered by the event's lock and by the fences in `next_on` and `pe_on`.
+            self.has_routes.store(true, Ordering::Relaxed);
         }
         *event = Shared {
             handler,
@@ -83,6 +85,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             argument: registration.argument,
             routing,
             route,
+            round: None,
         };
         Ok(0)
     }
@@ -256,24 +259,111 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         })
     }
 
-    /// Tells the PEs that may take a shared event which is pending and could not be dispatched
-    /// on PE `pe`. That one needs no telling: it looks again when its own blocker goes.
+    /// Finds a PE for a shared event which is pending and could not be dispatched on PE `pe`.
+    ///
+    /// With RM_PE that is the target alone. With RM_ANY a round starts, which replaces one that is
+    /// under way: this PE asks the next one that is on, by the SGI of [`Port::notify`]. A PE that
+    /// is asked looks ([`Dispatcher::dispatch`]), and if it can't take the event it asks the next
+    /// one in turn ([`Dispatcher::tend`]), until the round is back at the PE that started it. So
+    /// no call asks more than one PE per event.
+    ///
+    /// # No event is lost
+    ///
+    /// A PE that can't take the event when it looks has something that keeps it: it is masked, or
+    /// it runs a handler. When that goes (PE_UNMASK, COMPLETE) it looks again. What keeps every PE
+    /// (the event is disabled, or its handler runs) ends in a call that starts a round (ENABLE,
+    /// the handler's end), so a round may stop at it. Left is a PE that looked before the event
+    /// was pending, found nothing, and has no reason to look again. Each such PE is asked, unless
+    /// another takes the event before:
+    ///
+    /// - It is on. A round comes to every PE that it sees to be on, and a PE that it does not see
+    ///   is still masked and finds the event waiting at its PE_UNMASK (the fences in `next_on` and
+    ///   `pe_on`).
+    /// - The round goes on. The PE that is asked is on and has not looked since, so its SGI is on
+    ///   its way; EL3 takes it whatever the PE masks, and `dispatch` reads `waiting` on every way
+    ///   out. If the PE goes off instead, it asks the next one ([`Dispatcher::tend_all`]): its bit
+    ///   goes first, so a PE that has the event's lock after it does not ask it any more.
+    /// - The round that replaces this one starts at a PE that has just looked, and comes to all
+    ///   others.
+    ///
+    /// And a round ends: it only ever moves forward on the circle.
     pub(super) fn pass_on(&self, pe: usize, i: usize) {
-        let routing = {
-            let event = self.shared(i);
-            if !event.pending || !is_ready(event.handler) {
-                return;
-            }
-            event.routing
-        };
-        // With the fence in `pe_on`: either this PE sees that the other is on, or the other sees
-        // the event waiting when it is unmasked.
-        fence(Ordering::SeqCst);
-        for (index, other) in self.pes.iter().enumerate() {
-            if index != pe && routing.allows(index) && other.is_on() {
-                self.port.notify(index);
+        self.tend_one(pe, i, true);
+    }
+
+    /// PE `pe` has looked at the events of these bits and taken what it can. A question to it that
+    /// is still open goes on to the next PE, and so does one to a PE that is not on any more.
+    #[inline(never)]
+    pub(super) fn tend(&self, pe: usize, events: u32) {
+        for i in 0..SHARED {
+            if events & (1 << i) != 0 {
+                self.tend_one(pe, i, false);
             }
         }
+    }
+
+    /// PE `pe` has come on or goes off: the interrupts of RM_ANY events, and open questions, leave
+    /// the PEs that are not on.
+    ///
+    /// A PE that goes off may find no other that is on; then the next one that comes on takes the
+    /// interrupts over. No interrupt is left behind when PE A goes off and PE B comes on at the
+    /// same time. Each first changes its own bit, and then looks at the event under its lock. The
+    /// PE that has the lock second sees the other's bit: A sends the interrupt to B, or B finds
+    /// that A is off and takes it over. Where B sees that no event has an interrupt
+    /// (`has_routes`), it takes no lock; then A sees that B is on (the fences in `next_on` and
+    /// `pe_on`).
+    pub(super) fn tend_all(&self, pe: usize) {
+        self.tend(pe, u32::MAX);
+    }
+
+    /// Brings a shared event's route and its round up to date; with `start`, PE `pe` starts a
+    /// round.
+    #[inline(never)]
+    fn tend_one(&self, pe: usize, i: usize, start: bool) {
+        let asked = {
+            let mut event = self.shared(i);
+            self.mend_route(&mut event);
+            let round = match event.round {
+                _ if start => Some(Round { asked: pe, end: pe }),
+                Some(round) if round.asked == pe || !self.is_on(round.asked) => Some(round),
+                _ => None,
+            };
+            round.and_then(|round| self.next_to_ask(&mut event, round))
+        };
+        if let Some(asked) = asked {
+            self.port.notify(asked);
+        }
+    }
+
+    /// Sends the interrupt of an RM_ANY event to a PE that is on, if there is one.
+    #[inline(always)]
+    fn mend_route(&self, event: &mut Shared) {
+        if event.intid != 0
+            && event.routing == Routing::Any
+            && !self.is_on(event.route)
+            && let Some(other) = self.next_on(event.route, event.route)
+        {
+            event.route = other;
+            self.port.route(event.intid, other);
+        }
+    }
+
+    /// Moves a round to its next PE, or ends it: the PE to ask once the event is unlocked.
+    #[inline(always)]
+    fn next_to_ask(&self, event: &mut Shared, round: Round) -> Option<usize> {
+        let Round { asked, end } = round;
+        event.round = None;
+        if !event.pending || !is_ready(event.handler) {
+            return None;
+        }
+        let (after, end) = match event.routing {
+            Routing::Any => (asked, end),
+            Routing::Pe { index, .. } if index == asked => return None,
+            Routing::Pe { index, .. } => (index.wrapping_sub(1), index.wrapping_add(1)),
+        };
+        let asked = self.next_on(after, end)?;
+        event.round = Some(Round { asked, end });
+        Some(asked)
     }
 
     /// Marks a shared event pending or not.
@@ -282,23 +372,8 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         if pending {
             self.waiting.fetch_or(1 << i, Ordering::Release);
         } else {
+            event.round = None;
             self.waiting.fetch_and(!(1 << i), Ordering::Release);
-        }
-    }
-
-    /// This PE goes off: interrupts of RM_ANY events that are sent to it go to another one.
-    pub(super) fn leave_routes(&self, pe: usize) {
-        for event in &self.shared {
-            let mut event = event.lock();
-            if event.intid == 0 || event.routing != Routing::Any || event.route != pe {
-                continue;
-            }
-            // A PE that goes off at the same time clears its flag before it comes here, and then
-            // finds the route if it was given it under the lock before.
-            if let Some(other) = self.pes.iter().position(|other| other.is_on()) {
-                event.route = other;
-                self.port.route(event.intid, other);
-            }
         }
     }
 }

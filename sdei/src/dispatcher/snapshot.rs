@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::Dispatcher;
 use crate::{
     Pe, Port,
-    pe::Here,
+    pe::{Here, PER_WORD},
     shared::{Bindings, Shared},
     sync::Ordering,
 };
@@ -14,10 +14,17 @@ use crate::{
 /// All state but that of the PEs' own and that of the port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Snapshot<const PRIVATE: usize, const SHARED: usize> {
-    pub(crate) pes: Vec<(u32, bool)>,
+    pub(crate) pes: Vec<(u32, u64)>,
     pub(crate) shared: Vec<Shared>,
     pub(crate) bindings: Bindings<PRIVATE, SHARED>,
     pub(crate) waiting: u32,
+    pub(crate) has_routes: bool,
+}
+
+impl<const PRIVATE: usize, const SHARED: usize> Snapshot<PRIVATE, SHARED> {
+    pub(crate) fn is_on(&self, pe: usize) -> bool {
+        self.pes[pe / PER_WORD].1 >> (pe % PER_WORD) & 1 != 0
+    }
 }
 
 impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, PRIVATE, SHARED> {
@@ -27,6 +34,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             shared: self.shared.iter().map(|event| *event.lock()).collect(),
             bindings: *self.bindings.lock(),
             waiting: self.waiting.load(Ordering::Relaxed),
+            has_routes: self.has_routes.load(Ordering::Relaxed),
         }
     }
 
@@ -44,5 +52,6 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         }
         *self.bindings.lock() = from.bindings;
         self.waiting.store(from.waiting, Ordering::Relaxed);
+        self.has_routes.store(from.has_routes, Ordering::Relaxed);
     }
 }

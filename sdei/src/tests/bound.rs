@@ -203,6 +203,13 @@ fn unregister_in_the_handler_gives_the_interrupt_back_at_completion() {
             Error::Pending.code()
         );
         machine.refused(0, n::RELEASE, &[number(event)], Error::Denied);
+        let before = machine.state();
+        assert_eq!(
+            machine.call(0, n::UNREGISTER, &[number(event)]),
+            Error::Pending.code()
+        );
+        machine.frames[0].x = before.frames[0].x;
+        assert!(machine.state() == before);
         assert!(machine.irq(0, intid).group0 && machine.irq(0, intid).active);
         machine.call(0, n::COMPLETE, &[0]);
         let irq = machine.irq(0, intid);

@@ -183,7 +183,7 @@ fn every_call_in_every_state() {
         (0b011, [true, false, false, false, false]),
         (0b101, [true, false, false, false, false]),
         (0b111, [true, false, false, false, false]),
-        (0b100, [true, true, true, true, false]),
+        (0b100, [true, true, true, false, false]),
     ];
     for event in [0, PRIVATE_CRITICAL, SHARED_NORMAL, SHARED_CRITICAL] {
         for (status, denied) in table {

@@ -119,11 +119,14 @@ fn unregister_in_the_handler_takes_effect_when_it_completes() {
     assert_eq!(machine.call(1, n::UNREGISTER, &[0]), Error::Pending.code());
     assert_eq!(machine.status(1, 0), 0b100);
     machine.refused(0, n::SIGNAL, &[0, mpidr(1)], Error::InvalidParameters);
-    machine.refused(1, n::UNREGISTER, &[0], Error::Denied);
+    // Again: it is still pending, until the handler completes.
+    assert_eq!(machine.call(1, n::UNREGISTER, &[0]), Error::Pending.code());
+    assert_eq!(machine.status(1, 0), 0b100);
     machine.refused(1, n::ENABLE, &[0], Error::Denied);
     machine.refused(1, n::REGISTER, &[0, 0x1000], Error::Denied);
     machine.call(1, n::COMPLETE, &[0]);
     assert_eq!(machine.status(1, 0), 0);
+    machine.refused(1, n::UNREGISTER, &[0], Error::Denied);
     machine.register(1, 0);
 }
 

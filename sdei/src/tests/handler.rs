@@ -27,7 +27,7 @@ const TABLE: [Row; 6] = [
     (Enabled, 0b011, [DENIED, Ok(Enabled), Ok(Registered)], Ok((None_, Unregistered::Now)), Some(EnabledRunning), Enabled),
     (RegisteredRunning, 0b101, [DENIED, Ok(EnabledRunning), Ok(RegisteredRunning)], Ok((UnregisterPending, Unregistered::AtCompletion)), None, Registered),
     (EnabledRunning, 0b111, [DENIED, Ok(EnabledRunning), Ok(RegisteredRunning)], Ok((UnregisterPending, Unregistered::AtCompletion)), None, Enabled),
-    (UnregisterPending, 0b100, [DENIED, DENIED, DENIED], Err(Error::Denied), None, None_),
+    (UnregisterPending, 0b100, [DENIED, DENIED, DENIED], Ok((UnregisterPending, Unregistered::AtCompletion)), None, None_),
 ];
 
 #[test]

@@ -409,6 +409,11 @@ impl Machine {
         assert_eq!(self.call(from, n::SIGNAL, &[0, mpidr(to)]), 0);
     }
 
+    /// The SGI of `notify` comes to a PE.
+    pub fn signal_sgi(&self, pe: usize) {
+        self.hardware(|hardware| hardware.sgi[pe] = true);
+    }
+
     pub fn raise(&mut self, pe: usize, event: i32) -> Result<(), Error> {
         let (dispatcher, own, frame) = self.enter(pe);
         dispatcher.raise(own, frame, event)

@@ -12,7 +12,12 @@ use super::machine::{
     EL1H, EVENTS, Machine, PPI, PRIVATE, PRIVATE_CRITICAL, SHARED, SHARED_CRITICAL, SHARED_NORMAL,
     SHARED_SLOT, SLOT, SPI, START, State, handler, mpidr, n, number,
 };
-use crate::{Error, Handler, Pe, Priority, Source, event::Slot, is_ppi};
+use crate::{
+    Error, Handler, Pe, Priority, Source,
+    event::Slot,
+    is_ppi,
+    shared::{Round, Routing},
+};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Action {
@@ -111,6 +116,24 @@ fn event_state(state: &State, pe: usize, event: i32) -> (Handler, bool) {
             state.shared.shared[i].pending,
         ),
     }
+}
+
+/// Whether a PE that the event is due on is going to look at it: an interrupt for EL3 is on its
+/// way to it, or to a PE that asks it in turn if it does not take the event.
+fn is_coming(machine: &Machine, state: &State, pe: usize, event: i32) -> bool {
+    if machine.is_interrupted(pe) {
+        return true;
+    }
+    let Slot::Shared(i) = slot(event) else {
+        return false;
+    };
+    let Some(Round { asked, end }) = state.shared.shared[i].round else {
+        return false;
+    };
+    let distance = |to: usize| (to + state.pes.len() - asked) % state.pes.len();
+    state.pes[asked].index == asked
+        && machine.hardware(|hardware| hardware.sgi[asked])
+        && distance(pe) < distance(end)
 }
 
 /// Whether the event should have been dispatched on this PE.
@@ -230,6 +253,8 @@ impl System {
                 pe
             }
             Action::On(pe) => {
+                // What came while it was off, EL3 took.
+                machine.hardware(|hardware| hardware.sgi[pe] = false);
                 machine.on(pe);
                 pe
             }
@@ -342,8 +367,8 @@ impl Model for System {
             self.calls(pe, actions);
             self.occurrences(pe, actions);
             actions.push(Action::Interrupt(pe));
-            let others = checked.state.shared.pes.iter().filter(|(_, on)| *on);
-            if self.power && others.count() > 1 {
+            // The last one too: PSCI lets it go while another is on its way.
+            if self.power {
                 actions.push(Action::Off(pe));
             }
         }
@@ -366,14 +391,31 @@ impl Model for System {
             Property::always(
                 "nothing is left behind",
                 |model: &Self, checked: &Checked| {
-                    with(&checked.state, |machine| {
-                        (0..model.pes)
-                            .any(|pe| machine.pes[pe].index == pe && machine.is_interrupted(pe))
-                    }) || !(0..model.pes).any(|pe| {
-                        let events = model.events.iter();
-                        events
-                            .into_iter()
-                            .any(|&event| is_due(&checked.state, pe, event))
+                    let state = &checked.state;
+                    with(state, |machine| {
+                        (0..model.pes).all(|pe| {
+                            model.events.iter().all(|&event| {
+                                !is_due(state, pe, event) || is_coming(machine, state, pe, event)
+                            })
+                        })
+                    })
+                },
+            ),
+            Property::always(
+                "interrupts are sent to PEs that are on",
+                |_, checked: &Checked| {
+                    let mut hardware = checked.state.hardware.clone();
+                    let shared = &checked.state.shared;
+                    let any_on = shared.pes.iter().any(|(_, on)| *on != 0);
+                    shared.shared.iter().all(|event| {
+                        let is_target = match event.routing {
+                            Routing::Any => !any_on || shared.is_on(event.route),
+                            Routing::Pe { index, .. } => event.route == index,
+                        };
+                        event.intid == 0
+                            || shared.has_routes
+                                && is_target
+                                && hardware.irq(0, event.intid).unwrap().route == event.route
                     })
                 },
             ),
@@ -425,16 +467,14 @@ impl Model for System {
                         .filter(|&i| state.shared.shared[i].pending)
                         .fold(0, |bits, i| bits | 1 << i);
                     waiting == state.shared.waiting
-                        && state
-                            .pes
-                            .iter()
-                            .zip(&state.shared.pes)
-                            .all(|(pe, (word, on))| {
+                        && state.pes.iter().zip(&state.shared.pes).enumerate().all(
+                            |(index, (pe, (word, _)))| {
                                 let registered = pe.events[0].handler.is_registered();
                                 (*word & 1 != 0) == registered
                                     && (registered || *word == 0)
-                                    && (pe.index != usize::MAX) == *on
-                            })
+                                    && (pe.index != usize::MAX) == state.shared.is_on(index)
+                            },
+                        )
                 },
             ),
         ]
@@ -496,6 +536,51 @@ fn a_bound_shared_event_on_three_pes() {
         resets: true,
         binding: false,
         lifecycle: true,
+        enough: usize::MAX,
+    }
+    .explore();
+}
+
+#[test]
+fn a_bound_shared_event_that_occurs_on_three_pes() {
+    System {
+        name: "a bound shared event once registered and enabled, 3 PEs",
+        pes: 3,
+        events: &[SHARED_SLOT],
+        power: true,
+        resets: false,
+        binding: false,
+        lifecycle: false,
+        enough: usize::MAX,
+    }
+    .explore();
+}
+
+#[test]
+fn an_explicit_shared_event_that_occurs_on_four_pes() {
+    System {
+        name: "a shared event once registered and enabled, 4 PEs",
+        pes: 4,
+        events: &[SHARED_NORMAL],
+        power: true,
+        resets: false,
+        binding: false,
+        lifecycle: false,
+        enough: usize::MAX,
+    }
+    .explore();
+}
+
+#[test]
+fn shared_events_behind_each_other_on_three_pes() {
+    System {
+        name: "a Normal and a Critical shared event once registered and enabled, 3 PEs",
+        pes: 3,
+        events: &[SHARED_NORMAL, SHARED_CRITICAL],
+        power: true,
+        resets: false,
+        binding: false,
+        lifecycle: false,
         enough: usize::MAX,
     }
     .explore();

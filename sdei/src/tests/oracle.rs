@@ -227,7 +227,7 @@ impl Oracle {
             n::UNREGISTER => {
                 known()?;
                 let handler = self.handler(pe, number);
-                if !handler.registered {
+                if !handler.registered && !handler.running {
                     return Err(Denied);
                 }
                 handler.registered = false;

@@ -1,7 +1,8 @@
 //! Where PSCI meets the dispatcher.
 
 use super::machine::{
-    Machine, PPI, PRIVATE_CRITICAL, PRIVATE_NORMAL, SHARED_NORMAL, SLOT, mpidr, n, number,
+    Machine, PPI, PRIVATE_CRITICAL, PRIVATE_NORMAL, SHARED_NORMAL, SHARED_SLOT, SLOT, SPI, mpidr,
+    n, number,
 };
 use crate::{Error, Pe};
 
@@ -117,4 +118,65 @@ fn a_pe_may_be_reset_without_going_off() {
     assert_eq!(machine.status(1, PRIVATE_CRITICAL), 0);
     assert!(!machine.pes[1].is_in_handler());
     machine.refused(0, n::SIGNAL, &[0, mpidr(1)], Error::InvalidParameters);
+}
+
+#[test]
+fn signals_to_a_pe_that_failed_are_refused() {
+    let mut machine = Machine::new(2);
+    machine.ready(1, 0);
+    machine.signal(0, 1);
+    machine.dispatcher.pe_failed(1);
+    machine.refused(0, n::SIGNAL, &[0, mpidr(1)], Error::InvalidParameters);
+    // A number that no PE has.
+    machine.dispatcher.pe_failed(2);
+    machine.dispatcher.pe_failed(usize::MAX);
+    machine.ready(0, 0);
+    machine.signal(0, 0);
+    assert_eq!(machine.entered(0), 0);
+}
+
+#[test]
+fn a_pe_that_failed_is_asked_nothing_and_sent_nothing() {
+    let mut machine = Machine::new(4);
+    for pe in 1..4 {
+        machine.ok(pe, n::UNMASK, &[]);
+    }
+    machine.register(0, SHARED_NORMAL);
+    machine.ok(0, n::ENABLE, &[number(SHARED_NORMAL)]);
+    machine.dispatcher.pe_failed(1);
+    // PE 0 is masked.
+    machine.raise(0, SHARED_NORMAL).unwrap();
+    assert!(!machine.hardware(|hw| hw.sgi[1]));
+    machine.take_interrupt(2);
+    assert_eq!(machine.entered(2), SHARED_NORMAL);
+    machine.ok(0, n::BIND, &[SPI.into()]);
+    machine.register(0, SHARED_SLOT);
+    machine.cpu_off(0);
+    assert_eq!(machine.irq(0, SPI).route, 2);
+}
+
+#[test]
+fn what_a_pe_that_failed_had_to_do_others_do() {
+    let mut machine = Machine::new(4);
+    machine.ok(1, n::BIND, &[SPI.into()]);
+    machine.register(1, SHARED_SLOT);
+    machine.register(1, SHARED_NORMAL);
+    machine.ok(1, n::ENABLE, &[number(SHARED_NORMAL)]);
+    machine.ok(3, n::UNMASK, &[]);
+    // PE 1 is asked, and fails.
+    machine.raise(0, SHARED_NORMAL).unwrap();
+    assert!(machine.hardware(|hw| core::mem::take(&mut hw.sgi[1])));
+    machine.dispatcher.pe_failed(1);
+    assert!(!machine.hardware(|hw| hw.sgi.contains(&true)));
+    // PE 0 looks, for whatever reason, and is masked: the question goes on.
+    machine.signal_sgi(0);
+    for pe in [0, 2] {
+        machine.take_interrupt(pe);
+    }
+    machine.take_interrupt(3);
+    assert_eq!(machine.entered(3), SHARED_NORMAL);
+    // Another PE goes off, and the interrupt is sent to one that is on.
+    assert_eq!(machine.irq(0, SPI).route, 1);
+    machine.cpu_off(0);
+    assert_eq!(machine.irq(0, SPI).route, 2);
 }

@@ -3,7 +3,8 @@
 //!
 //! A [`Machine`] is one QEMU command. A [`Session`] is that command running:
 //! what it prints is searched, in order, for what a test expects. [`linux`]
-//! and [`payload`] are the tables of tests; [`tally`] counts them.
+//! and [`payload`] are the tables of tests; [`tally`] counts them. [`tree`] edits the
+//! device trees that some machines are given.
 
 pub mod board;
 pub mod fvp;
@@ -12,6 +13,7 @@ pub mod machine;
 pub mod payload;
 pub mod session;
 pub mod tally;
+pub mod tree;
 
 pub use board::Board;
 pub use fvp::{Fvp, Model};

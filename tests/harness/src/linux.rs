@@ -10,12 +10,16 @@ use crate::board::Board;
 use crate::fvp;
 use crate::machine::{Machine, Qemu};
 use crate::session::BANNER;
+use crate::tree;
 
 /// The newest of Debian's stock kernels that the tests know.
 pub const NEWEST: &str = "7.3";
 
 /// The stock kernels of Debian that are booted, by version.
 pub const STOCK: [&str; 3] = ["6.1", "6.12", NEWEST];
+
+/// A CPU with FEAT_RME.
+pub(crate) const RME: &str = "max,x-rme=on";
 
 /// The name of the kernel with SDEI's cross-CPU NMI.
 pub const NMI: &str = "nmi";
@@ -83,8 +87,8 @@ pub enum Boot {
     },
     /// Debian's U-Boot, in RAM from the start.
     UBoot,
-    /// The initramfs in the kernel's place.
-    NoImage,
+    /// A file in the kernel's place that starts with these bytes.
+    NoImage(&'static [u8]),
     /// Nothing at all.
     Nothing,
     /// Nothing, and EL3 is told to crash in one of the ways of `opt/bl31/crash`.
@@ -140,6 +144,12 @@ pub struct Test {
     pub forbidden: &'static [&'static str],
     /// Further arguments of QEMU.
     pub extra: &'static [&'static str],
+    /// What is changed in the device tree, if it is given one.
+    pub tree: Option<tree::Edit>,
+    /// How many PEs less the kernel finds.
+    pub missing: u32,
+    /// What the initramfs is padded to, in bytes.
+    pub initramfs_size: u64,
     /// Whether the initramfs has the kernel in it.
     pub has_kernel: bool,
     /// Whether the machine has an empty disk.
@@ -162,6 +172,9 @@ impl Test {
             steps: Vec::new(),
             forbidden: FORBIDDEN,
             extra: &[],
+            tree: None,
+            missing: 0,
+            initramfs_size: 0,
             has_kernel: false,
             has_disk: false,
             old_qemu: false,
@@ -227,8 +240,8 @@ impl Test {
                 machine.preload = Some((files.u_boot.clone(), 0x6000_0000));
                 machine.options = vec![("bl33".into(), "0x60000000".into())];
             }
-            Boot::NoImage => machine.kernel = Some(files.initramfs.clone()),
-            Boot::Nothing => {}
+            // Its user writes the file.
+            Boot::NoImage(_) | Boot::Nothing => {}
             Boot::Crash(way) => machine.options = vec![("crash".into(), (*way).into())],
         }
         Ok(machine)
@@ -258,11 +271,11 @@ pub fn command_line(kernel: &str, script: Option<&str>, append: &str) -> String 
 
 /// What the console shows when a kernel on `cpus` PEs has found PSCI and SDEI.
 fn detected(test: Test) -> Test {
-    let cpus = test.cpus;
+    let cpus = test.cpus - test.missing;
     let test = test
         .expect(BANNER)
         .expect(r"psci: PSCIv1\.\d detected in firmware")
-        .expect(format!("smp: Brought up 1 node, {cpus} CPU"));
+        .expect(format!("smp: Brought up \\d nodes?, {cpus} CPU"));
     test.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
 }
 
@@ -279,7 +292,7 @@ pub(crate) fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut
     };
     let mut test = Test::new(name, boot);
     change(&mut test);
-    let cpus = test.cpus;
+    let cpus = test.cpus - test.missing;
     detected(test)
         .expect(format!("bl31-test: ran on {cpus} CPUs"))
         .expect("reboot: Power down")
@@ -300,6 +313,51 @@ pub(crate) fn scripted(name: &str, kernel: &'static str, script: &'static str, c
     let mut test = Test::new(name, boot);
     test.cpus = cpus;
     test
+}
+
+/// Device trees that Linux takes: what is different about them, and how many CPUs
+/// less there are.
+const TREES: [(&str, tree::Edit, u32); 5] = [
+    ("another firmware's methods", tree::anothers, 0),
+    ("other CPUs", tree::other_cpus, 1),
+    ("reserved memory, without /chosen", tree::reserved, 0),
+    ("40 levels", tree::deep, 0),
+    ("2 MB in it", tree::big, 0),
+];
+
+/// The kernel and its initramfs are in two NUMA nodes.
+fn across_nodes() -> Test {
+    let name = format!("boot {NEWEST}, across NUMA nodes");
+    boots(name, NEWEST, |test| {
+        test.memory = "384M";
+        test.extra = &[
+            "-object",
+            "memory-backend-ram,id=node0,size=64M",
+            "-object",
+            "memory-backend-ram,id=node1,size=64M",
+            "-object",
+            "memory-backend-ram,id=node2,size=64M",
+            "-object",
+            "memory-backend-ram,id=node3,size=64M",
+            "-object",
+            "memory-backend-ram,id=node4,size=64M",
+            "-object",
+            "memory-backend-ram,id=node5,size=64M",
+            "-numa",
+            "node,memdev=node0",
+            "-numa",
+            "node,memdev=node1",
+            "-numa",
+            "node,memdev=node2",
+            "-numa",
+            "node,memdev=node3",
+            "-numa",
+            "node,memdev=node4",
+            "-numa",
+            "node,memdev=node5",
+        ];
+        test.initramfs_size = 41 << 20;
+    })
 }
 
 /// All the tests, in the order in which they are run.
@@ -329,6 +387,17 @@ pub fn tests() -> Vec<Test> {
             test.el2 = false;
         }));
     }
+    tests.push(boots(format!("boot {NEWEST}, FEAT_RME"), NEWEST, |test| {
+        test.cpu = RME;
+    }));
+    for (what, edit, missing) in TREES {
+        let name = format!("boot {NEWEST}, device tree with {what}");
+        tests.push(boots(name, NEWEST, |test| {
+            test.tree = Some(edit);
+            test.missing = missing;
+        }));
+    }
+    tests.push(across_nodes());
     tests.extend(stock());
     tests.extend(nmi());
     tests.extend(power::tests());
@@ -500,12 +569,30 @@ fn others() -> Vec<Test> {
         u_boot("U-Boot", true),
         u_boot("U-Boot without EL2", false),
         refused("refused: nothing to boot", Boot::Nothing, |_| {}),
-        refused("refused: no arm64 Image", Boot::NoImage, |_| {}),
         refused("refused: too little RAM", linux.clone(), |test| {
             test.memory = "32M";
         }),
-        refused("refused: no GICv3", linux, |test| test.gic = 2),
+        refused("refused: no GICv3", linux.clone(), |test| test.gic = 2),
+        refused("refused: no CPU model", Boot::Nothing, |test| test.cpu = ""),
+        refused("refused: fw_cfg without DMA", linux.clone(), |test| {
+            test.extra = &["-global", "fw_cfg_mem.dma_enabled=off"];
+        }),
+        refused("refused: a tree without CPU 0", Boot::Nothing, |test| {
+            test.tree = Some(tree::no_cpu_0);
+        }),
     ];
+    for (what, bytes, why) in [
+        ("no arm64 Image", &b"070701"[..], "no arm64 Image header$"),
+        ("EFI zboot", b"MZ\0\0zimg", "EFI zboot; .* unpacks it$"),
+        ("ELF", b"\x7fELF\x02", "ELF; take arch/arm64/boot/Image$"),
+    ] {
+        let name = format!("refused: {what}");
+        let mut test = Test::new(name, Boot::NoImage(bytes));
+        test.forbidden = FORBIDDEN_REFUSED;
+        others.push(test.expect(format!(
+            "^bl31: cannot boot: what was given as kernel: {why}"
+        )));
+    }
     others.extend(["panic", "fault", "write", "execute", "stack"].map(crash));
     others
 }

@@ -75,7 +75,7 @@ pub struct Machine {
     pub qemu: Qemu,
     /// The EL3 image, in secure flash 0.
     pub firmware: PathBuf,
-    /// CPU model, e.g. `max` or `cortex-a57`.
+    /// CPU model, e.g. `max` or `cortex-a57`; QEMU's default if empty.
     pub cpu: String,
     /// Number of PEs.
     pub cpus: u32,
@@ -93,6 +93,8 @@ pub struct Machine {
     pub append: Option<String>,
     /// An image that is in RAM from the start, and its address.
     pub preload: Option<(PathBuf, u64)>,
+    /// A device tree in place of QEMU's own.
+    pub tree: Option<PathBuf>,
     /// A file that is a disk of virtio.
     pub disk: Option<PathBuf>,
     /// Entries of fw_cfg for the firmware: name below `opt/bl31/`, and value.
@@ -122,6 +124,7 @@ impl Machine {
             initrd: None,
             append: None,
             preload: None,
+            tree: None,
             disk: None,
             options: Vec::new(),
             extra: Vec::new(),
@@ -151,7 +154,9 @@ impl Machine {
                 self.gic
             ),
         );
-        push("-cpu", self.cpu_argument());
+        if !self.cpu.is_empty() {
+            push("-cpu", self.cpu_argument());
+        }
         push("-smp", self.cpus.to_string());
         push("-m", self.memory.clone());
         push("-bios", path(&self.firmware));
@@ -172,6 +177,9 @@ impl Machine {
                     image.display()
                 ),
             );
+        }
+        if let Some(tree) = &self.tree {
+            push("-dtb", path(tree));
         }
         if let Some(disk) = &self.disk {
             let file = disk.display();

@@ -7,6 +7,7 @@ use regex::Regex;
 
 use crate::board::Board;
 use crate::fvp;
+use crate::linux::RME;
 use crate::machine::{Machine, Qemu};
 use crate::session::{Failure, Session};
 use crate::tally::Tally;
@@ -35,6 +36,9 @@ pub struct Run {
     pub old_qemu: bool,
     /// The payload's command line, unless there is another one.
     pub append: &'static str,
+    /// NUMA nodes: how many, and the size of each in KiB. The machine has 2 GiB in
+    /// one piece if there are none.
+    pub nodes: (u32, u32),
 }
 
 /// On each board, with EL2 and without, on 1, 2, 4 and 8 PEs that take turns, and
@@ -58,7 +62,7 @@ pub fn runs() -> Vec<Run> {
             }
         }
     }
-    for cpu in ["cortex-a57", "neoverse-n1"] {
+    for cpu in ["cortex-a57", "neoverse-n1", RME] {
         let mut run = run_on(Board::QemuVirt, 2, true, true);
         run.name = format!("{}, {cpu}", run.name);
         run.cpu = cpu;
@@ -69,7 +73,29 @@ pub fn runs() -> Vec<Run> {
     all.name = format!("{}, signals", all.name);
     all.append = "filter=signal";
     runs.push(all);
+    runs.extend(memory());
     runs
+}
+
+/// RAM that the device tree has in pieces, and memory that is protected over a reset.
+fn memory() -> impl Iterator<Item = Run> {
+    let ragged = (16, (16 << 10) + 4);
+    [
+        ((6, 64 << 10), "filter=mem_protect"),
+        (ragged, "filter=mem_protect"),
+        (ragged, "stage=protect"),
+    ]
+    .into_iter()
+    .map(|(nodes, append)| {
+        let mut run = run_on(Board::QemuVirt, 1, true, true);
+        run.name = format!(
+            "{}, {} nodes of {} KiB, {append}",
+            run.name, nodes.0, nodes.1
+        );
+        run.nodes = nodes;
+        run.append = append;
+        run
+    })
 }
 
 fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
@@ -84,6 +110,7 @@ fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
         in_turn,
         old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
         append: "",
+        nodes: (0, 0),
     }
 }
 
@@ -103,6 +130,18 @@ impl Run {
                 }
             }
             Board::FvpBase => machine.preload = Some((payload.to_owned(), fvp::IMAGE)),
+        }
+        let (nodes, size) = self.nodes;
+        if nodes > 0 {
+            machine.memory = format!("{}K", nodes * size);
+        }
+        for node in 0..nodes {
+            machine.extra.extend([
+                "-object".into(),
+                format!("memory-backend-ram,id=node{node},size={size}K"),
+                "-numa".into(),
+                format!("node,memdev=node{node}"),
+            ]);
         }
         // What its tests of explicit events are driven with.
         machine.options.push(("test-timer".into(), "on".into()));

@@ -20,7 +20,7 @@ pub struct Machine {
     pub pes: usize,
     /// Index of the PE that booted.
     pub boot: usize,
-    /// RAM.
+    /// RAM, of which nodes that touch are one.
     pub ram: Range<u64>,
     /// The distributor's address.
     pub gicd: u64,
@@ -110,7 +110,14 @@ impl Machine {
                     let (Ok(base), Ok(size)) = (reg.address::<u64>(), reg.size::<u64>()) else {
                         continue;
                     };
-                    machine.ram = base..base + size;
+                    let end = base + size;
+                    machine.ram = if base == machine.ram.end {
+                        machine.ram.start..end
+                    } else if end == machine.ram.start {
+                        base..machine.ram.end
+                    } else {
+                        base..end
+                    };
                 }
                 "intc" | "interrupt-controller" => {
                     let mut addresses = reg.filter_map(|reg| reg.address::<u64>().ok());

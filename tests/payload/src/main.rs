@@ -2,7 +2,7 @@
 //!
 //! It is an arm64 Image, entered at EL2 or EL1. Words of its command line: `filter=SUBSTRING` runs only the tests
 //! whose name contains it, `bench` counts instructions instead, `attack` makes random calls, `stage=reset` goes through
-//! resets.
+//! resets, `stage=protect` through one with its memory protected.
 //! Per test it prints `run NAME`, then `ok NAME` or `not ok NAME: why`; at the end
 //! `payload: N passed, N failed`, and powers the machine off.
 #![no_std]
@@ -60,8 +60,11 @@ extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
         machine.pes,
         machine.bootargs
     );
-    if machine.argument("stage=") == Some("reset") {
+    let stage = machine.argument("stage=");
+    if stage == Some("reset") {
         reset::run(machine);
+    } else if stage == Some("protect") {
+        reset::protect(machine);
     } else if machine
         .bootargs
         .split_ascii_whitespace()

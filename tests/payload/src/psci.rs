@@ -59,6 +59,11 @@ pub fn features(function: u32) -> i64 {
     call32(id::PSCI_FEATURES, function, 0, 0)
 }
 
+/// MEM_PROTECT: whether it was on.
+pub fn mem_protect(enable: bool) -> i64 {
+    call32(id::PSCI_MEM_PROTECT, enable.into(), 0, 0)
+}
+
 /// Whether CPU_SUSPEND's parameter is in the extended StateID format.
 pub fn extended_state_id() -> bool {
     let features = features(id::PSCI_CPU_SUSPEND_64);

@@ -1,5 +1,7 @@
 //! `stage=reset`: SYSTEM_RESET in the ways a kernel gets there, the last boot ending with SYSTEM_OFF in a handler.
 //!
+//! `stage=protect`: MEM_PROTECT over a SYSTEM_RESET.
+//!
 //! Which boot this is stands in memory that the payload never clears and QEMU keeps over a reset.
 
 use crate::check::{Outcome, check, equal, wait};
@@ -79,6 +81,42 @@ pub fn run(machine: &'static Machine) {
         say!("not ok reset.{name}: {why}");
     }
     say!("payload: the machine went on after what should have ended it");
+}
+
+/// Memory that is protected is cleared by the next boot, which MEM_PROTECT's answer says that it is.
+pub fn protect(machine: &'static Machine) {
+    const MARK: u64 = u64::from_le_bytes(*b"a secret");
+    let ram = machine.ram.clone();
+    let size = ram.end - ram.start;
+    let places = [size / 2, size / 3 * 2, size - 4096, size - 8].map(|at| {
+        // SAFETY: RAM, 8-byte aligned, that this image is far below of; any bits are valid atomics.
+        unsafe { &*((ram.start + (at & !7)) as *const AtomicU64) }
+    });
+    if psci::mem_protect(true) == 0 {
+        for place in places {
+            place.store(MARK, Relaxed);
+            // SAFETY: Cleans one line to memory, where it survives the caches being turned off.
+            unsafe { asm!("dc civac, {}", "dsb sy", in(reg) place, options(nostack)) };
+        }
+        psci::system_reset();
+    }
+    say!("run reset.protect");
+    let all = || {
+        for place in places {
+            equal("what was protected", place.load(Relaxed), 0)?;
+        }
+        equal("MEM_PROTECT off", psci::mem_protect(false), 1)
+    };
+    match all() {
+        Ok(()) => {
+            say!("ok reset.protect");
+            say!("payload: 1 passed, 0 failed");
+        }
+        Err(why) => {
+            say!("not ok reset.protect: {why}");
+            say!("payload: 0 passed, 1 failed");
+        }
+    }
 }
 
 /// After a reset everything is as after power-on.

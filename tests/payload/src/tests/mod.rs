@@ -9,6 +9,7 @@ mod clients;
 mod edges;
 mod explicit;
 mod handler;
+mod handover;
 mod interrupted;
 pub mod linux;
 mod power;
@@ -134,6 +135,7 @@ const AREAS: &[&[Test]] = &[
     trng::TESTS,
     calls::TESTS,
     handler::TESTS,
+    handover::TESTS,
     power::TESTS,
     psci_arguments::TESTS,
     signals::TESTS,

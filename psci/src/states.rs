@@ -1,0 +1,138 @@
+//! Which PEs are off, on their way, on, or failed: two bits for each PE, 32 PEs to a word.
+//!
+//! A domain of any size is so read in a few loads, and there is nothing else that these bits would
+//! have to agree with.
+//!
+//! PEs go from off to pending, and from on to off, with the tree's lock held: with it, 'no PE of
+//! these is on' has an answer that no race can make wrong. A PE goes from pending to on, and fails,
+//! without the lock.
+
+use crate::Pe;
+use crate::sync::{AtomicU64, const_unless_loom};
+use arm_psci::AffinityInfo;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// PEs to a word.
+const WIDTH: usize = 32;
+/// Bits 32 and up: the PE is not off, from the success of `CPU_ON` on.
+const PRESENT: u64 = 1 << WIDTH;
+/// Bits 0 and up: the PE has not started yet. Without [`PRESENT`]: it has failed.
+const PENDING: u64 = 1;
+
+/// What a PE is to the others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum State {
+    Off,
+    /// Turned on by another PE, and not started yet.
+    Pending,
+    On,
+    /// Stopped for good by an error of the firmware.
+    Failed,
+}
+
+/// The states of 32 PEs. A new one says that they are off.
+///
+/// Every change is an atomic read-modify-write, so whoever acquires a bit acquires what was
+/// released with it, whatever happened to the other bits of the word since then.
+#[derive(Debug)]
+pub(crate) struct States(AtomicU64);
+
+impl States {
+    const_unless_loom! {
+        /// 32 PEs that are off.
+        pub fn new() -> Self {
+            Self(AtomicU64::new(0))
+        }
+    }
+}
+
+/// The word that has the state of a PE, and how far its bits are shifted in it. It is kept in the
+/// [`Pe`] that has the number of the word, so that there is room for all PEs.
+#[inline(always)]
+fn word(pes: &[Pe], pe: usize) -> (&AtomicU64, usize) {
+    (&pes[pe / WIDTH].states.0, pe % WIDTH)
+}
+
+/// The state of one PE.
+#[inline]
+pub(crate) fn of(pes: &[Pe], pe: usize) -> State {
+    let (word, shift) = word(pes, pe);
+    // Acquire pairs with the Release of `turn_on` and `off`: a PE that starts finds its entry
+    // point, and all that the caller of CPU_ON wrote; a caller that is told OFF may reuse what the
+    // PE used until then.
+    let bits = word.load(Acquire) >> shift;
+    match (bits & PRESENT != 0, bits & PENDING != 0) {
+        (false, false) => State::Off,
+        (true, true) => State::Pending,
+        (true, false) => State::On,
+        (false, true) => State::Failed,
+    }
+}
+
+/// What `AFFINITY_INFO` says of the PEs `first..=last`. To be called with the tree's lock held if
+/// they are several: else a PE that turns another on and goes off can be missed twice.
+pub(crate) fn of_all(pes: &[Pe], first: usize, last: usize) -> AffinityInfo {
+    let (first_word, last_word) = (first / WIDTH, last / WIDTH);
+    let mut found = AffinityInfo::Off;
+    let mut number = first_word;
+    while let Some(pe) = pes.get(number)
+        && number <= last_word
+    {
+        let mut bits = u32::MAX;
+        if number == first_word {
+            bits <<= first % WIDTH;
+        }
+        if number == last_word {
+            bits &= u32::MAX >> (WIDTH - 1 - last % WIDTH);
+        }
+        // Acquire: see `of`.
+        let states = pe.states.0.load(Acquire);
+        bits &= (states >> WIDTH) as u32;
+        if bits & !(states as u32) != 0 {
+            return AffinityInfo::On;
+        }
+        if bits != 0 {
+            found = AffinityInfo::OnPending;
+        }
+        number += 1;
+    }
+    found
+}
+
+/// Off → pending, or on if it runs without a `CPU_ON`. To be called with the tree's lock held, once
+/// its entry point is set.
+pub(crate) fn turn_on(pes: &[Pe], pe: usize, pending: bool) {
+    let (word, shift) = word(pes, pe);
+    let bits = if pending { PRESENT | PENDING } else { PRESENT };
+    // Release: see `of`.
+    word.fetch_or(bits << shift, Release);
+}
+
+/// Pending → on, and whether it was pending. Only the PE itself calls this.
+pub(crate) fn start(pes: &[Pe], pe: usize) -> bool {
+    let (word, shift) = word(pes, pe);
+    let pending = PRESENT | PENDING;
+    // Acquire: see `of`.
+    let starts = word.load(Acquire) >> shift & pending == pending;
+    if starts {
+        // Relaxed: what it did before is published when it goes off.
+        word.fetch_and(!(PENDING << shift), Relaxed);
+    }
+    starts
+}
+
+/// On → off. To be called with the tree's lock held.
+pub(crate) fn off(pes: &[Pe], pe: usize) {
+    let (word, shift) = word(pes, pe);
+    // Release: see `of`.
+    word.fetch_and(!(PRESENT << shift), Release);
+}
+
+/// → failed. The answer is whether the PE was not off.
+pub(crate) fn fail(pes: &[Pe], pe: usize) -> bool {
+    let (word, shift) = word(pes, pe);
+    // In this order nobody finds the PE off in between.
+    word.fetch_or(PENDING << shift, AcqRel);
+    let before = word.fetch_and(!(PRESENT << shift), AcqRel);
+    before >> shift & PRESENT != 0
+}
