@@ -248,7 +248,7 @@ impl<'a> Bench<'a> {
             el2: true,
             in_turn: true,
             old_qemu: false,
-            append: "bench",
+            append: "bench".into(),
             nodes: (0, 0),
         };
         let mut machine = run.machine(self.qemu, &self.image.bin, &self.payload, "");

@@ -35,7 +35,7 @@ pub struct Run {
     /// Whether it is also run on the oldest QEMU there is.
     pub old_qemu: bool,
     /// The payload's command line, unless there is another one.
-    pub append: &'static str,
+    pub append: String,
     /// NUMA nodes: how many, and the size of each in KiB. The machine has 2 GiB in
     /// one piece if there are none.
     pub nodes: (u32, u32),
@@ -71,7 +71,7 @@ pub fn runs() -> Vec<Run> {
     // As many as a GICv3 has on QEMU: each is turned on, gets event 0, and goes off.
     let mut all = run_on(Board::QemuVirt, 512, true, true);
     all.name = format!("{}, signals", all.name);
-    all.append = "filter=signal";
+    all.append = "filter=signal".into();
     runs.push(all);
     runs.extend(memory());
     runs
@@ -93,12 +93,12 @@ fn memory() -> impl Iterator<Item = Run> {
             run.name, nodes.0, nodes.1
         );
         run.nodes = nodes;
-        run.append = append;
+        run.append = append.into();
         run
     })
 }
 
-fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
+pub(crate) fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
     let el = if el2 { "EL2" } else { "no EL2" };
     let how = if in_turn { "in turn" } else { "at once" };
     Run {
@@ -109,7 +109,7 @@ fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
         el2,
         in_turn,
         old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
-        append: "",
+        append: String::new(),
         nodes: (0, 0),
     }
 }
@@ -146,7 +146,7 @@ impl Run {
         // What its tests of explicit events are driven with.
         machine.options.push(("test-timer".into(), "on".into()));
         let append = if append.is_empty() {
-            self.append
+            &self.append
         } else {
             append
         };
@@ -172,7 +172,15 @@ pub struct Verdict {
 ///
 /// When it does not come to an end, or does not power the machine off.
 pub fn run(machine: &Machine, name: &str, logs: &Path) -> Result<(Verdict, Session), Failure> {
-    let mut session = Session::start(machine, name, logs, FORBIDDEN)?;
+    finish(Session::start(machine, name, logs, FORBIDDEN)?)
+}
+
+/// Waits for the payload's end in a session, and for the machine's.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn finish(mut session: Session) -> Result<(Verdict, Session), Failure> {
     let last = session.expect(r"^payload: \d+ passed, \d+ failed$")?;
     session.power_off()?;
     let verdict = verdict(&session.text());

@@ -9,6 +9,7 @@ use super::Fuzzer;
 use super::handler;
 use super::lines::{self, WAKE_UP};
 use crate::arch::{self, Code};
+use crate::event::{TIMER, TIMER_CRITICAL};
 use crate::machine::Machine;
 use crate::pe::Pe;
 use crate::sdei::Function;
@@ -92,6 +93,13 @@ impl Fuzzer {
                 call.arguments[0] =
                     random.pick(&[0, 1, 32, 64, 95, 96, 97, 191, 192, 193, self.value()]);
                 call.kept_from = 4;
+            }
+            93 => {
+                // The image's own call that arms the Secure timer.
+                call.function = 0xc300_0000;
+                let soon = random.below(100) * lines::microsecond();
+                call.arguments[0] = random.pick(&[TIMER, TIMER_CRITICAL, self.event()]);
+                call.arguments[1] = random.pick(&[soon, soon, soon, self.value()]);
             }
             _ => {
                 call.unknown = true;

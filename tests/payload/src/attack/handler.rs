@@ -13,11 +13,13 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 
+/// The size of a handler's stack.
 const STACK: usize = 16 << 10;
 
 /// What a handler of one priority interrupted on a PE, and its stack. The assembly below writes it.
 #[repr(C, align(16))]
 pub struct Context {
+    stack: [AtomicU8; STACK],
     x: [AtomicU64; 31],
     sp: AtomicU64,
     elr: AtomicU64,
@@ -27,7 +29,6 @@ pub struct Context {
     top: AtomicU64,
     index: AtomicU64,
     running: AtomicBool,
-    stack: [AtomicU8; STACK],
 }
 
 impl Context {
@@ -35,6 +36,7 @@ impl Context {
     pub const fn new() -> Self {
         const NONE: AtomicU64 = AtomicU64::new(0);
         Self {
+            stack: [const { AtomicU8::new(0) }; STACK],
             x: [NONE; 31],
             sp: NONE,
             elr: NONE,
@@ -44,7 +46,6 @@ impl Context {
             top: NONE,
             index: NONE,
             running: AtomicBool::new(false),
-            stack: [const { AtomicU8::new(0) }; STACK],
         }
     }
 
@@ -63,6 +64,10 @@ impl Context {
         context as u64
     }
 }
+
+/// Where the registers are in it: what an ADD can name.
+const X: usize = offset_of!(Context, x);
+const _: () = assert!(X == 4 << 12);
 
 unsafe extern "C" {
     fn attack_event_el1();
@@ -103,9 +108,13 @@ extern "C" fn handle(context: &'static Context) -> Finish {
         arch::mpidr(),
     );
     fuzzer.no_address_of_el3("the PC that an event interrupted", pc);
-    // x1 to x5 may be the arguments of a call that was about to be made.
-    for index in 6..31 {
-        fuzzer.no_address_of_el3("a register of an event's handler", x(index));
+    let in_code = super::perform::in_code(pc);
+    // x1 to x5 may be the arguments of a call that was about to be made, and this program's own code works with addresses
+    // of EL3's.
+    if in_code {
+        for index in 6..31 {
+            fuzzer.no_address_of_el3("a register of an event's handler", x(index));
+        }
     }
     // A bound interrupt's line is what it is for.
     if !matches!(event, 0 | TIMER | TIMER_CRITICAL) {
@@ -115,12 +124,11 @@ extern "C" fn handle(context: &'static Context) -> Finish {
     for _ in 0..fuzzer.random.below(3) {
         fuzzer.step(pe, true);
     }
-    let in_code = super::perform::in_code(pc);
     let finish = end(fuzzer, in_code);
     super::state::set_hcr(hcr);
     if arch::el() == 2 && !fuzzer.options().no_states && fuzzer.random.one_in(4) {
         fuzzer.hcr_changed.store(true, Relaxed);
-        super::state::spoil(fuzzer, in_code);
+        super::state::spoil(fuzzer, in_code, pstate);
     }
     context.running.store(false, Relaxed);
     finish
@@ -167,6 +175,7 @@ global_asm!(
     "ldr x1, [x4, #{words}]",
     "1:",
     "ldp x4, x5, [sp], #16",
+    "add x1, x1, #{x}",
     "str x0, [x1]",
     "stp x2, x3, [x1, #2 * 8]",
     "stp x4, x5, [x1, #4 * 8]",
@@ -194,7 +203,7 @@ global_asm!(
     "str x13, [x19, #{far}]",
     "ldr x9, [x19, #{top}]",
     "mov sp, x9",
-    "mov x0, x19",
+    "sub x0, x19, #{x}",
     "bl {handle}",
     "ldp x9, x10, [x19, #{sp}]",
     "ldp x11, x12, [x19, #{spsr}]",
@@ -226,10 +235,11 @@ global_asm!(
     critical_private = const PRIVATE_CRITICAL,
     critical_shared = const SHARED_CRITICAL,
     critical_timer = const TIMER_CRITICAL,
-    sp = const offset_of!(Context, sp),
-    spsr = const offset_of!(Context, spsr),
-    far = const offset_of!(Context, far),
-    top = const offset_of!(Context, top),
+    x = const X,
+    sp = const offset_of!(Context, sp) - X,
+    spsr = const offset_of!(Context, spsr) - X,
+    far = const offset_of!(Context, far) - X,
+    top = const offset_of!(Context, top) - X,
     handle = sym handle,
     refused = sym crate::pe::completion_refused,
 );

@@ -7,6 +7,7 @@ use crate::gic;
 use crate::line::Line;
 use crate::pe::Pe;
 use arm_gic::gicv3::GicCpuInterface;
+use core::sync::atomic::Ordering::Relaxed;
 
 /// Lines that go up and down, and may be bound. [`WAKE_UP`] is not among them.
 pub const RAISED: [Line; 4] = [Line::Virtual, Line::Hypervisor, Line::Rtc, Line::Uart];
@@ -25,20 +26,26 @@ pub fn lower() {
         .for_each(Line::lower);
 }
 
+/// A microsecond, in ticks of the counter.
+pub fn microsecond() -> u64 {
+    arch::counter_frequency() / 1_000_000
+}
+
 /// Makes sure that something will end a sleep of this PE, soon.
 pub fn before_sleep(fuzzer: &Fuzzer, pe: &Pe) {
     super::writes::enable_wake_up(pe.index());
     GicCpuInterface::set_priority_mask(0xff);
     GicCpuInterface::enable_group1(true);
-    // Microseconds.
-    let ticks = fuzzer.random.below(50) * (arch::counter_frequency() / 1_000_000);
-    WAKE_UP.raise_after(ticks);
+    fuzzer.sleeping.store(true, Relaxed);
+    WAKE_UP.raise_after(fuzzer.random.below(50) * microsecond());
 }
 
 /// Raises or lowers one.
 pub fn act(fuzzer: &Fuzzer) {
     let line = fuzzer.random.pick(&RAISED);
-    if !line.exists() {
+    // Whoever is interrupted may have the console, which the UART's line needs.
+    let prints = line == Line::Uart && fuzzer.printing.load(Relaxed);
+    if !line.exists() || prints {
         return;
     }
     fuzzer.note(Kind::Line, line.intid(), &[]);

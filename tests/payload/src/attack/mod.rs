@@ -59,6 +59,8 @@ struct Fuzzer {
     hcr_changed: AtomicBool,
     /// This PE may hold the console.
     printing: AtomicBool,
+    /// This PE makes a call in which it may sleep.
+    sleeping: AtomicBool,
 }
 
 static FUZZERS: [Fuzzer; MAX] = [const { Fuzzer::new() }; MAX];
@@ -87,6 +89,7 @@ impl Fuzzer {
             resumed: AtomicBool::new(false),
             hcr_changed: AtomicBool::new(false),
             printing: AtomicBool::new(false),
+            sleeping: AtomicBool::new(false),
         }
     }
 
@@ -122,7 +125,9 @@ impl Fuzzer {
             24..28 if !in_handler => arch::take_interrupts(),
             _ => {
                 let call = self.call(pe, in_handler);
-                if !(self.options().no_power && call.sleeps) {
+                // Whoever prints has the console.
+                let stays = self.options().no_power || self.printing.load(Relaxed);
+                if !(stays && call.sleeps) {
                     self.perform(pe, call);
                 }
             }
@@ -174,7 +179,12 @@ pub fn is_active() -> bool {
 /// An interrupt was taken while PEs attack; a line that is up would be one again at once.
 pub fn interrupted() {
     lines::lower();
-    lines::WAKE_UP.lower();
+    // At EL1 under EL2 no mask keeps an interrupt away from between here and the call that sleeps.
+    if Fuzzer::of(own_index()).sleeping.load(Relaxed) {
+        lines::WAKE_UP.raise_after(20 * lines::microsecond());
+    } else {
+        lines::WAKE_UP.lower();
+    }
 }
 
 /// What a PE does that was turned on, or came back from a power-down.
@@ -183,6 +193,7 @@ pub fn start(pe: &'static Pe) {
     let fuzzer = Fuzzer::of(index);
     fuzzer.note(Kind::On, pe.mpidr(), &[]);
     fuzzer.printing.store(false, Relaxed);
+    fuzzer.sleeping.store(false, Relaxed);
     fuzzer.resumed.store(false, Relaxed);
     pe.entered.store(0, Relaxed);
     pe.words[0].store(fuzzer.normal.place(index), Relaxed);

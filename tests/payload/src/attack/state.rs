@@ -4,7 +4,7 @@ use super::Fuzzer;
 use super::watch::Kind;
 use crate::arch;
 use arm_sysregs::el2;
-use core::arch::asm;
+use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// HCR_EL2 as this program has it.
@@ -45,11 +45,14 @@ pub fn reset() {
 
 /// Changes HCR_EL2 in a way that this EL survives. `in_code`: what goes on after it is the code of a call and does not rely on
 /// which registers EL2 has.
-pub fn spoil(fuzzer: &Fuzzer, in_code: bool) {
-    let bits = if in_code {
-        &[TGE, RW, TGE | RW, E2H, E2H | TGE, ROUTES][..]
-    } else {
-        &[TGE, RW, TGE | RW, ROUTES]
+///
+/// Where interrupts go is changed for AArch64 alone, whose exceptions to EL1 have vectors.
+pub fn spoil(fuzzer: &Fuzzer, in_code: bool, pstate: u64) {
+    const AARCH32: u64 = 1 << 4;
+    let bits = match (in_code, pstate & AARCH32 != 0) {
+        (true, false) => &[TGE, RW, TGE | RW, E2H, E2H | TGE, ROUTES][..],
+        (true, true) => &[TGE, RW, TGE | RW, E2H, E2H | TGE],
+        (false, _) => &[TGE, RW, TGE | RW],
     };
     let has_vhe = HCR.load(Relaxed) & E2H != 0;
     let mut bits = fuzzer.random.pick(bits);
@@ -60,3 +63,40 @@ pub fn spoil(fuzzer: &Fuzzer, in_code: bool) {
     fuzzer.note(Kind::Hcr, value, &[]);
     set_hcr(value);
 }
+
+unsafe extern "C" {
+    fn attack_guest_vectors();
+    fn attack_guest_vectors_end();
+}
+
+/// Gives EL1 under this EL2 vectors, all of which end here.
+pub fn set_guest_vectors() {
+    let vectors = attack_guest_vectors as *const () as u64;
+    // SAFETY: EL1's VBAR, by its name for this EL2; nothing of this program's runs there but the code of calls.
+    unsafe {
+        if arch::is_vhe_host() {
+            asm!("msr S3_5_C12_C0_0, {}", "isb", in(reg) vectors, options(nostack));
+        } else {
+            asm!("msr vbar_el1, {}", "isb", in(reg) vectors, options(nostack));
+        }
+    }
+}
+
+/// Whether this PC is in those vectors.
+pub fn in_guest_vectors(pc: u64) -> bool {
+    let vectors = attack_guest_vectors as *const () as u64;
+    (vectors..attack_guest_vectors_end as *const () as u64).contains(&pc)
+}
+
+global_asm!(
+    ".section .vectors, \"ax\"",
+    ".balign 2048",
+    ".global attack_guest_vectors, attack_guest_vectors_end",
+    "attack_guest_vectors:",
+    ".rept 16",
+    "hvc #1",
+    "b .",
+    ".balign 128",
+    ".endr",
+    "attack_guest_vectors_end:",
+);

@@ -194,6 +194,7 @@ impl Fuzzer {
     pub fn fail(&self, what: &str, value: u64) -> ! {
         static FAILED: AtomicBool = AtomicBool::new(false);
         self.printing.store(true, Relaxed);
+        sdei::pe_mask();
         if FAILED.swap(true, AcqRel) {
             // Another PE says so already.
             loop {
@@ -202,6 +203,7 @@ impl Fuzzer {
         }
         // A PE that does nothing any more may have done so while it had the console.
         console::take();
+        say!("attack: {what}: {value:#x}");
         let at = core::panic::Location::caller();
         let machine = Machine::get();
         for index in 0..machine.pes {

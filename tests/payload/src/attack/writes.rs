@@ -90,6 +90,35 @@ pub fn frame_of(index: usize) -> u64 {
     FRAMES[index].load(Relaxed)
 }
 
+/// Makes interrupts of the PE at `index` active.
+pub fn make_active(index: usize, bits: u32) {
+    write(frame_of(index) + SGI_BASE + ISACTIVER, bits);
+}
+
+/// Writes GICR_WAKER of the PE at `index`.
+pub fn waker(index: usize, value: u32) {
+    write(frame_of(index) + WAKER, value);
+}
+
+/// Whether interrupts can be marked as non-maskable (FEAT_GICv3_NMI).
+pub fn has_nmi() -> bool {
+    const GICD_TYPER: u64 = 4;
+    read(Machine::get().gicd + GICD_TYPER) & 1 << 9 != 0
+}
+
+/// Marks an interrupt as non-maskable, or takes the mark away; `index` is the PE's if it is private.
+pub fn mark_nmi(index: usize, intid: u64, mark: bool) {
+    let base = if intid < 32 {
+        frame_of(index) + SGI_BASE
+    } else {
+        Machine::get().gicd
+    };
+    let register = base + INMIR + intid / 32 * 4;
+    let bit = 1 << (intid % 32);
+    let old = read(register);
+    write(register, if mark { old | bit } else { old & !bit });
+}
+
 /// Enables the interrupt that ends this PE's sleep.
 pub fn enable_wake_up(index: usize) {
     write(frame_of(index) + SGI_BASE + ISENABLER, LEFT_ALONE);
