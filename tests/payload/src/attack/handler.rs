@@ -90,6 +90,8 @@ extern "C" fn handle(context: &'static Context) -> Finish {
     let x = |index: usize| context.x[index].load(Relaxed);
     let (event, pc, pstate) = (x(0), x(2), x(3));
     let critical = fuzzer.is_critical(context);
+    // The end of a call may be interrupted again before the call is looked at.
+    let resumed = fuzzer.resumed.swap(false, Relaxed);
     fuzzer.note(Kind::Event, event, &[pc, pstate]);
     fuzzer.events.fetch_add(1, Relaxed);
     let nests =
@@ -124,6 +126,7 @@ extern "C" fn handle(context: &'static Context) -> Finish {
     for _ in 0..fuzzer.random.below(3) {
         fuzzer.step(pe, true);
     }
+    fuzzer.resumed.store(resumed, Relaxed);
     let finish = end(fuzzer, in_code);
     super::state::set_hcr(hcr);
     if arch::el() == 2 && !fuzzer.options().no_states && fuzzer.random.one_in(4) {

@@ -74,7 +74,7 @@ static MADE: AtomicU64 = AtomicU64::new(0);
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
 /// How many calls lie between two lines that say how far it is.
-const PROGRESS: u64 = 100_000;
+const PROGRESS: u64 = 50_000;
 
 impl Fuzzer {
     const fn new() -> Self {
@@ -132,7 +132,7 @@ impl Fuzzer {
                 }
             }
         }
-        if !in_handler && self.random.one_in(4) {
+        if !in_handler && self.random.one_in(16) {
             arch::relax();
         }
     }

@@ -174,7 +174,7 @@ fn resume_over_an_illegal_return(env: &'static Env) -> Outcome {
 }
 
 /// How often a PE goes off and on while another attacks it.
-const ROUNDS: u64 = 400;
+const ROUNDS: u64 = 200;
 
 /// The first other PE goes off and on while the second does `hammer` to it.
 fn off_and_on_under(env: &'static Env, hammer: pe::Job, works: bool) -> Outcome {

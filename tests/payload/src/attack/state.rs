@@ -40,7 +40,10 @@ pub fn set_hcr(value: u64) {
 
 /// Makes HCR_EL2 what this program has.
 pub fn reset() {
-    set_hcr(HCR.load(Relaxed));
+    let value = HCR.load(Relaxed);
+    if hcr() != value {
+        set_hcr(value);
+    }
 }
 
 /// Changes HCR_EL2 in a way that this EL survives. `in_code`: what goes on after it is the code of a call and does not rely on
