@@ -89,7 +89,7 @@ impl Fuzzer {
             50..84 => self.psci(pe, &mut call),
             84..90 => self.architecture(&mut call),
             90..93 => {
-                call.function = 0x8400_0050 + random.below(16) | random.below(2) * SMC64;
+                call.function = (0x8400_0050 + random.below(16)) | (random.below(2) * SMC64);
                 call.arguments[0] =
                     random.pick(&[0, 1, 32, 64, 95, 96, 97, 191, 192, 193, self.value()]);
                 call.kept_from = 4;
@@ -255,7 +255,7 @@ impl Fuzzer {
                 0x8400_ff01,
                 0x8400_ff03,
             ]),
-        } | random.below(2) * SMC64;
+        } | (random.below(2) * SMC64);
         // A register of EL3's, as FEATURE_AVAILABILITY has them.
         let register = 0b11 << 19
             | 6 << 16

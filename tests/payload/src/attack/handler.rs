@@ -7,6 +7,7 @@ use super::watch::Kind;
 use super::{Fuzzer, lines};
 use crate::arch::{self, Code};
 use crate::event::{PRIVATE_CRITICAL, SHARED_CRITICAL, TIMER, TIMER_CRITICAL};
+use crate::machine::Machine;
 use crate::pe::{Finish, Pe};
 use crate::{psci, sdei};
 use core::arch::global_asm;
@@ -34,17 +35,16 @@ pub struct Context {
 impl Context {
     /// Of nothing.
     pub const fn new() -> Self {
-        const NONE: AtomicU64 = AtomicU64::new(0);
         Self {
             stack: [const { AtomicU8::new(0) }; STACK],
-            x: [NONE; 31],
-            sp: NONE,
-            elr: NONE,
-            spsr: NONE,
-            esr: NONE,
-            far: NONE,
-            top: NONE,
-            index: NONE,
+            x: [const { AtomicU64::new(0) }; 31],
+            sp: AtomicU64::new(0),
+            elr: AtomicU64::new(0),
+            spsr: AtomicU64::new(0),
+            esr: AtomicU64::new(0),
+            far: AtomicU64::new(0),
+            top: AtomicU64::new(0),
+            index: AtomicU64::new(0),
             running: AtomicBool::new(false),
         }
     }
@@ -127,7 +127,8 @@ extern "C" fn handle(context: &'static Context) -> Finish {
         fuzzer.step(pe, true);
     }
     fuzzer.resumed.store(resumed, Relaxed);
-    let finish = end(fuzzer, in_code);
+    let may_go = index != Machine::get().boot && !fuzzer.options().no_power;
+    let finish = end(fuzzer, in_code, may_go);
     super::state::set_hcr(hcr);
     if arch::el() == 2 && !fuzzer.options().no_states && fuzzer.random.one_in(4) {
         fuzzer.hcr_changed.store(true, Relaxed);
@@ -138,7 +139,7 @@ extern "C" fn handle(context: &'static Context) -> Finish {
 }
 
 /// How a handler ends, which may have interrupted the code of a call.
-fn end(fuzzer: &Fuzzer, in_code: bool) -> Finish {
+fn end(fuzzer: &Fuzzer, in_code: bool, may_go: bool) -> Finish {
     let random = &fuzzer.random;
     match random.below(32) {
         0 => Finish::complete_failed(),
@@ -148,7 +149,7 @@ fn end(fuzzer: &Fuzzer, in_code: bool) -> Finish {
             Finish::resume(Code::Leave.address())
         }
         // Whoever prints has the console.
-        4 if random.one_in(8) && !fuzzer.printing.load(Relaxed) => {
+        4 if random.one_in(8) && may_go && !fuzzer.printing.load(Relaxed) => {
             fuzzer.note(Kind::Off, 0, &[]);
             psci::call32(smccc::psci::PSCI_CPU_OFF, 0, 0, 0);
             Finish::complete()

@@ -18,8 +18,10 @@ mod watch;
 mod writes;
 
 use crate::arch::{self, Code};
+use crate::event::{PRIVATE, SHARED_CRITICAL};
 use crate::machine::Machine;
 use crate::pe::Pe;
+use crate::sdei::Function;
 use crate::{gic, psci, say, sdei};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use handler::Context;
@@ -123,10 +125,13 @@ impl Fuzzer {
             20..23 => gic::send(Pe::at(self.random.below(Machine::get().pes as u64) as usize)),
             23 if !in_handler => arch::set_sctlr_entry(self.random.next() & arch::SCTLR_ENTRY),
             24..28 if !in_handler => arch::take_interrupts(),
+            28..31 if !in_handler => self.arrange(),
             _ => {
                 let call = self.call(pe, in_handler);
-                // Whoever prints has the console.
-                let stays = self.options().no_power || self.printing.load(Relaxed);
+                // Whoever prints has the console; and the PE that booted wakes those that nothing else does.
+                let stays = self.options().no_power
+                    || self.printing.load(Relaxed)
+                    || pe.index() == Machine::get().boot;
                 if !(stays && call.sleeps) {
                     self.perform(pe, call);
                 }
@@ -135,6 +140,20 @@ impl Fuzzer {
         if !in_handler && self.random.one_in(16) {
             arch::relax();
         }
+    }
+
+    /// Makes the calls that have an event come, which seldom come in this order by chance.
+    fn arrange(&self) {
+        let event = self.random.pick(&values::EVENTS);
+        if let PRIVATE..=SHARED_CRITICAL = event {
+            let line = self.random.pick(&lines::RAISED);
+            sdei::call1(Function::Bind, line.intid());
+        }
+        self.note(Kind::Arrange, event, &[]);
+        let to_any = [event, handler::entry(), 0, 0, 0];
+        sdei::call(Function::Register, to_any);
+        sdei::enable(event);
+        sdei::pe_unmask();
     }
 
     /// Everything up to the last call.
@@ -147,7 +166,7 @@ impl Fuzzer {
             }
             self.step(pe, false);
             steps += 1;
-            if steps % 64 == 0 {
+            if steps.is_multiple_of(64) {
                 self.look_around(pe);
                 self.tell(made);
             }

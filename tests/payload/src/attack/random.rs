@@ -27,7 +27,7 @@ impl Random {
 
     /// A number below `limit`, which is not 0.
     pub fn below(&self, limit: u64) -> u64 {
-        (self.next() >> 32) * limit >> 32
+        ((self.next() >> 32) * limit) >> 32
     }
 
     /// True once in so many times.

@@ -217,7 +217,7 @@ fn sgis_made_active(env: &'static Env) -> Outcome {
             while pe.leave.load(Acquire) == 0 {
                 writes::make_active(target as usize, 1 << 8 | 1 << 9 | 1 << 29);
                 round += 1;
-                if round % 64 == 0 {
+                if round.is_multiple_of(64) {
                     arch::relax();
                 }
             }
@@ -235,8 +235,11 @@ fn waker_written_by_others(env: &'static Env) -> Outcome {
             let mut round = 0_u64;
             while pe.leave.load(Acquire) == 0 {
                 round += 1;
-                writes::waker(target as usize, if round % 8 == 0 { 0 } else { 1 << 1 });
-                if round % 64 == 0 {
+                writes::waker(
+                    target as usize,
+                    if round.is_multiple_of(8) { 0 } else { 1 << 1 },
+                );
+                if round.is_multiple_of(64) {
                     arch::relax();
                 }
             }

@@ -33,11 +33,13 @@ pub enum Kind {
     On,
     /// It has come to the end.
     End,
+    /// It registered and enabled an event.
+    Arrange,
 }
 
 impl Kind {
     fn name(number: u64) -> &'static str {
-        const NAMES: [&str; 10] = [
+        const NAMES: [&str; 11] = [
             "call",
             "answer",
             "write",
@@ -48,6 +50,7 @@ impl Kind {
             "off",
             "on",
             "end",
+            "arrange",
         ];
         NAMES.get(number as usize).copied().unwrap_or("nothing")
     }
@@ -145,7 +148,7 @@ impl Fuzzer {
         self.record.add(kind, what, more);
     }
 
-    /// Does something that holds the console.
+    /// Does something that holds the console, or what others need: no handler turns this PE off or sleeps meanwhile.
     pub fn while_printing(&self, print: impl FnOnce()) {
         let before = self.printing.swap(true, Relaxed);
         print();
@@ -167,7 +170,7 @@ impl Fuzzer {
             if silent > patience() {
                 self.fail("a PE that is on does nothing", index as u64);
             }
-            if silent > patience() / 16 {
+            if silent > patience() / 256 {
                 poke(Pe::at(index));
             }
         }

@@ -10,7 +10,7 @@ use crate::arch::{self, EC_SVC, EC_SYSREG, EC_UNKNOWN, Registers};
 use crate::machine::Machine;
 use crate::pe::Pe;
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Each PE's redistributor frame.
 static FRAMES: [AtomicU64; super::MAX] = [const { AtomicU64::new(0) }; super::MAX];
@@ -78,10 +78,14 @@ fn frame(affinity: u64) -> u64 {
     panic!("a PE without a redistributor")
 }
 
+/// GICD_CTLR as this program has it.
+static CTLR: AtomicU32 = AtomicU32::new(0);
+
 /// Finds every PE's redistributor.
 pub fn init() {
-    for index in 0..Machine::get().pes {
-        FRAMES[index].store(frame(Pe::at(index).mpidr()), Relaxed);
+    CTLR.store(read(Machine::get().gicd + GICD_CTLR), Relaxed);
+    for (index, found) in FRAMES.iter().enumerate().take(Machine::get().pes) {
+        found.store(frame(Pe::at(index).mpidr()), Relaxed);
     }
 }
 
@@ -121,6 +125,8 @@ pub fn mark_nmi(index: usize, intid: u64, mark: bool) {
 
 /// Enables the interrupt that ends this PE's sleep.
 pub fn enable_wake_up(index: usize) {
+    write(Machine::get().gicd + GICD_CTLR, CTLR.load(Relaxed));
+    write(frame_of(index) + WAKER, 0);
     write(frame_of(index) + SGI_BASE + ISENABLER, LEFT_ALONE);
 }
 
@@ -189,9 +195,11 @@ impl Fuzzer {
         let value = self.bits(INTERESTING);
         match random.below(20) {
             0 => {
-                let old = read(gicd + GICD_CTLR);
-                self.write_noted(gicd + GICD_CTLR, random.next() as u32);
-                write(gicd + GICD_CTLR, old);
+                // Without it nothing wakes a PE: nobody goes off or sleeps in between.
+                self.while_printing(|| {
+                    self.write_noted(gicd + GICD_CTLR, random.next() as u32);
+                    write(gicd + GICD_CTLR, CTLR.load(Relaxed));
+                });
             }
             1 => self.write_noted(
                 gicd + random.pick(&[0x40, 0x48, 0x50, 0x58]),
@@ -221,8 +229,10 @@ impl Fuzzer {
         match random.below(20) {
             0 if !self.options().no_waker => {
                 // Whatever this does to a PE, it isn't for long.
-                self.write_noted(frame + WAKER, random.next() as u32);
-                self.write_noted(frame + WAKER, 0);
+                self.while_printing(|| {
+                    self.write_noted(frame + WAKER, random.next() as u32);
+                    self.write_noted(frame + WAKER, 0);
+                });
             }
             1 => self.write_noted(sgi + ICFGR, random.next() as u32),
             // PPI 14 of the word, INTID 30, has bits 29 and 28.
