@@ -114,10 +114,11 @@ impl Fuzzer {
 
     /// Does one thing.
     fn step(&self, pe: &'static Pe, in_handler: bool) {
-        state::reset();
+        // In this order: a handler may come in between.
         if !in_handler {
             self.hcr_changed.store(false, Relaxed);
         }
+        state::reset();
         self.beats.fetch_add(1, Relaxed);
         match self.random.below(100) {
             0..14 if !self.options().no_gic => self.write(),
