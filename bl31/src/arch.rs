@@ -10,6 +10,7 @@ use smccc::arch::*;
 
 use crate::availability;
 use crate::pe::PeData;
+use crate::queries;
 use crate::smc::{self, NOT_SUPPORTED, error};
 use crate::workarounds::{self, Need};
 
@@ -46,6 +47,7 @@ pub fn call(pe: &mut PeData, fid: u32, caller: ExecutionState) {
                 None => x[0] = error(NOT_SUPPORTED),
             }
         }
+        _ if queries::answer(x, fid) => {}
         _ => smc::unknown(pe, fid, caller),
     }
 }
@@ -66,7 +68,7 @@ fn features(asked: u32, caller: ExecutionState) -> u64 {
 }
 
 /// What this PE needs of a workaround; `None` if there is no such call.
-fn workaround(fid: u32) -> Option<Need> {
+pub fn workaround(fid: u32) -> Option<Need> {
     match fid {
         SMCCC_ARCH_WORKAROUND_1 => workarounds::branch_target(),
         SMCCC_ARCH_WORKAROUND_2 => workarounds::store_bypass(),

@@ -6,11 +6,13 @@ use core::panic::PanicInfo;
 
 use aarch64_cpu::asm::wfi;
 use aarch64_cpu::registers::{ELR_EL3, FAR_EL3, MPIDR_EL1, Readable, SPSR_EL3};
-use arm_sysregs::el3::accessors::read_esr_el3;
-use platform::{Crash, Platform, board::Board};
+use arm_sysregs::el3::accessors::{read_esr_el3, read_sctlr_el3};
+use arm_sysregs::el3::registers::SctlrEl3;
+use platform::{Crash, Platform, board::Board, console::Text};
 
 use crate::mmu::text;
 use crate::pe::{BOOT_STACK, BOOT_STACK_SIZE, PAGE, slot_page, stack_start};
+use crate::services::{PSCI, SDEI};
 
 /// What the vector stores of the PE that crashed.
 #[derive(Debug)]
@@ -51,8 +53,9 @@ fn report(message: Arguments<'_>) {
 
 fn title(what: &str) {
     report(format_args!(
-        "\nbl31: EL3 crash on PE {:#x}: {what}\n",
-        MPIDR_EL1.get() & platform::topology::AFFINITY_MASK
+        "\nbl31: EL3 crash on PE {:#x}: {}\n",
+        MPIDR_EL1.get() & platform::topology::AFFINITY_MASK,
+        Text(what)
     ));
 }
 
@@ -83,16 +86,24 @@ pub extern "C" fn exception(dump: &Dump) {
     }
     report(format_args!("  sp  {:#018x}\n", dump.sp));
     backtrace(&[ELR_EL3.get(), dump.x[30]], dump.sp);
+    give_up();
+}
+
+/// Tells the services that this PE answers nobody any more.
+fn give_up() {
+    // Before the MMU is on there is nobody to tell, nor are atomics to be used.
+    if read_sctlr_el3().contains(SctlrEl3::M)
+        && let Some(index) = Board::pe_index(MPIDR_EL1.get())
+    {
+        SDEI.pe_failed(index);
+        PSCI.failed(index);
+    }
 }
 
 /// The report itself caused an exception.
 pub extern "C" fn again() {
     title("in the report of another");
-    report(format_args!(
-        "  ESR {:#018x}  ELR {:#018x}\n",
-        read_esr_el3().bits(),
-        ELR_EL3.get(),
-    ));
+    give_up();
 }
 
 /// A panic is an exception like any other, so that there is one way to a report.

@@ -40,6 +40,12 @@ static NOT_EL3: [u8; NOT_EL3_TEXT.len() + Board::NEEDS_EL3.len() + 3] =
 
 const NOT_EL3_TEXT: &str = "bl31: cannot boot: not started at EL3";
 
+/// What a PE says whose first instructions cause an exception.
+#[unsafe(link_section = ".text.reset.message")]
+static TOO_EARLY: [u8; TOO_EARLY_TEXT.len() + 3] = line(TOO_EARLY_TEXT, "");
+
+const TOO_EARLY_TEXT: &str = "bl31: cannot boot: exception at reset";
+
 /// The same of a PE in AArch32, where there may be one.
 #[unsafe(link_section = ".text.reset.message")]
 static NOT_AARCH64: [u8; if MAY_BE_AARCH32 {
@@ -101,6 +107,9 @@ reset:
     b.ne    not_el3
     ldr     x0, ={sctlr_reset}
     msr     sctlr_el3, x0
+    // An exception from here on is said, at `reset` + 0x200.
+    adr     x0, reset
+    msr     vbar_el3, x0
     // What follows is loaded little-endian.
     isb
     // No load passes an older store (CVE-2018-3639) on a Cortex-A57 or A72:
@@ -117,8 +126,8 @@ reset:
     mrs     x0, s3_1_c15_c2_0
     orr     x0, x0, #{no_load_passes_store}
     msr     s3_1_c15_c2_0, x0
-1:  ldr     x0, ={gate}
-    ldr     w1, [x0]
+1:  ldr     x2, ={gate}
+    ldr     w1, [x2]
     tbnz    w1, #0, 6f
     mrs     x0, mpidr_el1
     ldr     x1, ={affinity_mask}
@@ -128,8 +137,7 @@ reset:
     b.eq    2f
 
     // Wait for the gate to open. Who opens it sends an event.
-    ldr     x0, ={gate}
-5:  ldr     w1, [x0]
+5:  ldr     w1, [x2]
     tbnz    w1, #0, 6f
     wfe
     b       5b
@@ -223,13 +231,18 @@ not_el3:
     cmp     x0, x1
     b.ne    9f
     adr     x0, {not_el3}
-    ldr     x1, ={raw_uart}
+8:  ldr     x1, ={raw_uart}
 7:  ldrb    w2, [x0], #1
     cbz     w2, 9f
     strb    w2, [x1]
     b       7b
 9:  wfi
     b       9b
+
+    // The vector of a synchronous exception from EL3 itself. All others are masked.
+    .org    reset + 0x200
+    adr     x0, {too_early}
+    b       8b
     .ltorg
 
     .section .text.entry, "ax"
@@ -310,6 +323,7 @@ secondary:
     ttbr0 = const offset_of!(MmuRegisters, ttbr0),
     sctlr = const offset_of!(MmuRegisters, sctlr),
     not_el3 = sym NOT_EL3,
+    too_early = sym TOO_EARLY,
     may_be_aarch32 = const MAY_BE_AARCH32 as usize,
     not_aarch64 = sym NOT_AARCH64,
     slot_owners = sym SLOT_OWNERS,

@@ -7,8 +7,8 @@
 use core::arch::asm;
 
 use aarch64_cpu::asm::barrier;
-use arm_sysregs::el0::accessors::{read_amcgcr_el0, write_amcntenset0_el0, write_amcntenset1_el0};
-use arm_sysregs::el0::registers::{Amcntenset0El0, Amcntenset1El0};
+use arm_sysregs::el0::accessors::*;
+use arm_sysregs::el0::registers::{Amcntenset0El0, Amcntenset1El0, PmcrEl0};
 use arm_sysregs::el1::accessors::*;
 use arm_sysregs::el1::registers::*;
 use arm_sysregs::el3::accessors::*;
@@ -295,6 +295,11 @@ pub fn open() {
         write_amcntenset0_el0(Amcntenset0El0::from_bits_retain(AMU_COUNTERS));
         let auxiliary = read_amcgcr_el0().cg1nc();
         write_amcntenset1_el0(Amcntenset1El0::from_bits_retain((1 << auxiliary) - 1));
+    }
+    if ids.has(Id::Dfr0, IdAa64dfr0El1::PMUVER_SHIFT, 1) {
+        // Cycles where events may not be counted are not either. Before FEAT_PMUv3p7
+        // that is what keeps EL3's from being counted, until an OS says otherwise.
+        write_pmcr_el0(read_pmcr_el0() | PmcrEl0::DP);
     }
     // The exception return synchronizes these.
 }

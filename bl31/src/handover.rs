@@ -7,13 +7,10 @@
 //! they are those of the software that ran before.
 
 use aarch64_cpu::registers::{CNTP_CTL_EL0, CNTV_CTL_EL0, Writeable};
-use arm_sysregs::el0::accessors::{read_pmcr_el0, write_pmcr_el0};
-use arm_sysregs::el0::registers::PmcrEl0;
 use arm_sysregs::el1::accessors::*;
 use arm_sysregs::el1::registers::*;
 use arm_sysregs::el2::accessors::*;
 use arm_sysregs::el2::registers::*;
-use platform::client_el;
 use sdei::ClientEl;
 
 use crate::power::SCTLR_EE;
@@ -45,11 +42,12 @@ macro_rules! no_trap {
     }};
 }
 
-/// Stops the timers of the Normal world on this PE, which starts.
-pub fn stop_timers() {
+/// Stops the timers of the Normal world, whose highest EL is `el`, on this PE, which
+/// starts.
+pub fn stop_timers(el: ClientEl) {
     CNTP_CTL_EL0.set(0);
     CNTV_CTL_EL0.set(0);
-    if client_el() == ClientEl::El2 {
+    if el == ClientEl::El2 {
         write_cnthp_ctl_el2(CnthpCtlEl2::empty());
         if read_id_aa64mmfr1_el1().vh() != 0 {
             write_cnthv_ctl_el2(CnthvCtlEl2::empty());
@@ -60,7 +58,7 @@ pub fn stop_timers() {
 /// Gives the registers of EL2 and EL1 the values with which software starts: MMU
 /// and caches off, the caller's endianness, no trap.
 #[inline(never)]
-pub fn reset_lower_els(big_endian: bool) {
+pub fn reset_lower_els(el: ClientEl, big_endian: bool) {
     let endianness = if big_endian { SCTLR_EE } else { 0 };
     let (pfr0, pfr1) = (read_id_aa64pfr0_el1(), read_id_aa64pfr1_el1());
     let (mmfr0, mmfr1) = (read_id_aa64mmfr0_el1(), read_id_aa64mmfr1_el1());
@@ -68,11 +66,6 @@ pub fn reset_lower_els(big_endian: bool) {
     let has_gcs = pfr1.gcs() != 0;
     let has_tcr2 = mmfr3.tcrx() != 0;
     let has_sctlr2 = mmfr3.sctlrx() != 0;
-    if !matches!(read_id_aa64dfr0_el1().pmuver(), 0 | 0xf) {
-        // Cycles where events may not be counted are not either. Before FEAT_PMUv3p7
-        // that is what keeps EL3's from being counted, until an OS says otherwise.
-        write_pmcr_el0(read_pmcr_el0() | PmcrEl0::DP);
-    }
     // SAFETY: registers of the Normal world, which starts anew here.
     unsafe {
         write_sctlr_el1(SctlrEl1::from_bits_retain(SCTLR_EL1_RES1 | endianness));
@@ -87,7 +80,7 @@ pub fn reset_lower_els(big_endian: bool) {
             write_gcscre0_el1(Gcscre0El1::empty());
         }
     }
-    if client_el() == ClientEl::El1 {
+    if el == ClientEl::El1 {
         return;
     }
     // SAFETY: as above. No interrupt is virtual and no trap is set any more.

@@ -20,6 +20,7 @@ mod memory;
 mod mmu;
 mod pe;
 mod power;
+mod queries;
 mod secure_timer;
 mod services;
 mod smc;
@@ -35,7 +36,7 @@ use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_sysregs::el0::accessors::write_cntfrq_el0;
 use arm_sysregs::el0::registers::CntfrqEl0;
 use log::{LevelFilter, info};
-use platform::{Bl33, BootError, Platform, board::Board};
+use platform::{Bl33, BootError, Platform, board::Board, console::Text};
 use psci::{Entry, ExecutionState};
 
 use mmu::Map;
@@ -90,9 +91,9 @@ fn boot(map: &mut Map) -> Result<Bl33, BootError> {
     let pes = Board::pe_count();
     info!(
         "version {} on {}, {pes} PE{}; SDEI {}.{}, PSCI {}.{}, SMCCC {}.{}",
-        env!("CARGO_PKG_VERSION"),
-        Board::NAME,
-        if pes == 1 { "" } else { "s" },
+        Text(env!("CARGO_PKG_VERSION")),
+        Text(Board::NAME),
+        Text(if pes == 1 { "" } else { "s" }),
         sdei::call::VERSION_MAJOR,
         sdei::call::VERSION_MINOR,
         u64::from(psci::VERSION >> 16),
@@ -138,7 +139,7 @@ fn enter(map: Map, bl33: &Bl33) -> ! {
     );
     info!(
         "starting {} at {:#x} in EL{}, device tree at {:#x}",
-        bl33.what,
+        Text(bl33.what),
         bl33.entry,
         platform::client_el() as u64,
         bl33.device_tree,

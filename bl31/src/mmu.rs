@@ -115,9 +115,13 @@ const PARANGE_48: u8 = 0b0101;
 /// Tables of the pool that the map is made of.
 const TABLES: usize = Board::TABLES;
 
-/// The tables that one more region takes at most: one for its start and one for
-/// its end at each of the levels 1 to 3. What is between them takes blocks.
+/// The tables that one more region takes at most, which has no more than
+/// [`LARGEST_REGION`] bytes: one for its start and one for its end at each of the
+/// levels 1 to 3. What is between them takes blocks.
 const REGION_TABLES: usize = 6;
+
+/// What an entry of the root table maps, in bytes.
+const LARGEST_REGION: usize = 1 << 39;
 
 /// The tables that come after the regions that depend on the machine: the PEs'
 /// slots (at 2 MiB each of addresses), the window, the last region of a board.
@@ -269,14 +273,16 @@ impl Map {
         for region in self.boot_regions.into_iter().flatten() {
             self.range(region.start, region.end, El23Attributes::empty());
         }
-        no_walk_sees_it();
+        drop_unmapped();
     }
 }
 
 impl Mapper for Map {
     fn map(&mut self, region: Region) -> Result<(), BootError> {
-        if self.root.translation().used + REGION_TABLES + LAST_TABLES > TABLES {
-            return Err(BootError::TooMany("GIC regions"));
+        if region.end - region.start > LARGEST_REGION
+            || self.root.translation().used + REGION_TABLES + LAST_TABLES > TABLES
+        {
+            return Err(BootError::TooMany("of the GIC"));
         }
         self.region(region);
         walks_see_it();
@@ -307,22 +313,24 @@ impl Mapper for Map {
             // The Normal world starts with its caches off.
             flush(window, window_end);
             self.range(window, window_end, El23Attributes::empty());
-            no_walk_sees_it();
+            drop_unmapped();
             at = next;
         }
     }
 }
 
 /// Makes new descriptors visible to the table walks of this PE, for accesses
-/// not begun before. No translation is cached for what was not mapped, and regions
-/// don't meet, so no valid descriptor is changed: nothing has to be invalidated.
+/// not begun before. No translation is cached for what was not mapped, regions
+/// don't meet, and the window is empty: no valid descriptor is changed, so nothing
+/// has to be invalidated.
 fn walks_see_it() {
     barrier::dsb(barrier::ISHST);
     barrier::isb(barrier::SY);
 }
 
-/// Has all PEs forget what was unmapped, before anything else is mapped there.
-fn no_walk_sees_it() {
+/// Invalidates the TLB entries of what was unmapped, on all PEs: nothing else may
+/// be mapped there before.
+fn drop_unmapped() {
     // On all PEs: they walk these tables too, and speculation may have given
     // any of them an entry. Walks see what was stored before the entries are
     // dropped, or they would only be fetched again, and none is left when this

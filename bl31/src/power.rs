@@ -154,7 +154,7 @@ fn leave_lower_els() {
 pub fn start(pe: &mut PeData, entry: &Entry) {
     SDEI.pe_on(&mut pe.sdei, pe.index);
     Board::configure_pe_interrupts(pe.index);
-    handover::stop_timers();
+    handover::stop_timers(client_el());
     secure_timer::stop();
     enter(pe, entry);
 }
@@ -162,15 +162,16 @@ pub fn start(pe: &mut PeData, entry: &Entry) {
 /// Makes this PE go to an entry point, with registers as after a reset, when
 /// this is returned from.
 fn enter(pe: &mut PeData, entry: &Entry) {
-    handover::reset_lower_els(entry.big_endian);
+    let el = client_el();
+    handover::reset_lower_els(el, entry.big_endian);
     pe.frame.x[0] = entry.context;
     ELR_EL3.set(entry.address);
     // The highest Non-secure EL runs AArch64 (SCR_EL3.RW or EL2's width), so
     // that is how the PE starts, whatever the caller of CPU_ON ran.
-    let el = match client_el() {
+    let mode = match el {
         ClientEl::El1 => SpsrEl3::M_AARCH64_EL1H,
         ClientEl::El2 => SpsrEl3::M_AARCH64_EL2H,
     };
     let masked = SpsrEl3::D | SpsrEl3::A | SpsrEl3::I | SpsrEl3::F;
-    SPSR_EL3.set((el | masked).bits());
+    SPSR_EL3.set((mode | masked).bits());
 }

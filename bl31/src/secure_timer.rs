@@ -11,8 +11,9 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use aarch64_cpu::asm::barrier;
 use aarch64_cpu::registers::{CNTPCT_EL0, Readable};
-use platform::gic;
+use platform::{Crash, gic};
 
+use crate::crash;
 use crate::pe::PeData;
 use crate::services::SDEI;
 
@@ -22,6 +23,10 @@ use crate::services::SDEI;
 ///
 /// A fast SMC64 call of the OEM service (Arm DEN0028, 6.2).
 pub const ARM_TIMER: u32 = 0xc300_0000;
+
+/// In place of an event's number: crash in EL3, so that it can be seen what that
+/// means for the other PEs.
+const CRASH: i32 = i32::MIN;
 
 /// CNTPS_CTL_EL1.ENABLE.
 const ENABLE: u64 = 1;
@@ -52,6 +57,9 @@ pub fn is_offered() -> bool {
 #[cold]
 pub fn arm(pe: &mut PeData) {
     let [_, event, ticks, ..] = pe.frame.x;
+    if event as i32 == CRASH {
+        crash::provoke(Crash::Panic);
+    }
     // Its barrier also keeps the counter from being read before this call.
     stop();
     pe.alarm = Some(Alarm {

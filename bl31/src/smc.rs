@@ -8,6 +8,7 @@ use psci::{Caller, ExecutionState, FunctionId};
 use crate::arch;
 use crate::pe::PeData;
 use crate::power;
+use crate::queries;
 use crate::secure_timer;
 use crate::services::{PSCI, SDEI};
 use crate::trng;
@@ -55,15 +56,24 @@ pub extern "C" fn smc(pe: &mut PeData) {
 /// Serves what [`smc`] does not serve itself.
 #[inline(never)]
 fn smc_other(pe: &mut PeData, fid: u32) {
-    if fid & OWNER == 0 {
+    // Which of the standard calls it would be, in either convention.
+    let standard = (fid & !SMC64).wrapping_sub(PSCI_FIRST);
+    if standard < trng::FIRST - PSCI_FIRST + trng::COUNT {
+        if standard <= PSCI_LAST - PSCI_FIRST {
+            psci(pe, fid, ExecutionState::AArch64);
+        } else {
+            // Or, between them, SDEI's in the other convention.
+            trng::call(pe, fid);
+        }
+    } else if fid & OWNER == 0 {
         arch::call(pe, fid, ExecutionState::AArch64);
-    } else if (PSCI_FIRST..=PSCI_LAST).contains(&(fid & !SMC64)) {
-        psci(pe, fid, ExecutionState::AArch64);
-    } else if (fid & !SMC64).wrapping_sub(trng::FIRST) < trng::COUNT {
-        trng::call(pe, fid);
-    } else if fid == secure_timer::ARM_TIMER && secure_timer::is_offered() {
-        secure_timer::arm(pe);
-    } else {
+    } else if fid & SMC64 != 0 {
+        if fid == secure_timer::ARM_TIMER && secure_timer::is_offered() {
+            secure_timer::arm(pe);
+        } else {
+            unknown(pe, fid, ExecutionState::AArch64);
+        }
+    } else if !queries::answer(&mut pe.frame.x, fid) {
         unknown(pe, fid, ExecutionState::AArch64);
     }
 }
@@ -78,7 +88,7 @@ pub fn smc_from_aarch32(pe: &mut PeData) {
         psci(pe, fid, ExecutionState::AArch32);
     } else if fid.wrapping_sub(trng::FIRST) < trng::COUNT {
         trng::call(pe, fid);
-    } else {
+    } else if !queries::answer(&mut pe.frame.x, fid) {
         unknown(pe, fid, ExecutionState::AArch32);
     }
 }

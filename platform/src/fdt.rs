@@ -175,22 +175,19 @@ fn checked_end(space: &[u8]) -> Option<usize> {
         structure + structure_size,
         strings + strings_size,
     ];
-    let names = data.get(strings..strings + strings_size)?;
-    // Then each offset below its size is that of a name.
-    if !is_ascii(names) || names.last().is_some_and(|byte| *byte != 0) {
+    let names = text(data.get(strings..strings + strings_size)?)?;
+    // Then every name in it has an end.
+    if !names.is_empty() && !names.ends_with('\0') {
         return None;
     }
-    node_size(
-        data.get(structure..structure + structure_size)?,
-        names.len(),
-    )?;
+    node_size(data.get(structure..structure + structure_size)?, names)?;
     ends.into_iter().max()
 }
 
 /// The size in bytes of the node that `structure` starts with, from the token that
 /// begins it to the one that ends it; `None` if it is malformed. Its properties'
-/// names are at offsets below `names`.
-fn node_size(structure: &[u8], names: usize) -> Option<usize> {
+/// names are in `names`.
+fn node_size(structure: &[u8], names: &str) -> Option<usize> {
     let mut rest = structure;
     let mut depth = 0_usize;
     // Properties come before nodes.
@@ -200,17 +197,15 @@ fn node_size(structure: &[u8], names: usize) -> Option<usize> {
         match token {
             BEGIN_NODE => {
                 let length = rest.iter().position(|byte| *byte == 0)?;
-                // `dtoolkit` wants UTF-8; the specification, part of ASCII.
-                if !is_ascii(&rest[..length]) {
-                    return None;
-                }
+                text(&rest[..length])?;
                 rest = rest.get((length + 1).next_multiple_of(4)..)?;
                 depth += 1;
                 properties = true;
             }
             PROP if properties => {
                 let length = word(&mut rest)? as usize;
-                if word(&mut rest)? as usize >= names {
+                let name = word(&mut rest)? as usize;
+                if name >= names.len() || !names.is_char_boundary(name) {
                     return None;
                 }
                 rest = rest.get(length.next_multiple_of(4)..)?;
@@ -228,9 +223,9 @@ fn node_size(structure: &[u8], names: usize) -> Option<usize> {
     }
 }
 
-/// The library's is faster where there is much, and larger.
-fn is_ascii(bytes: &[u8]) -> bool {
-    bytes.iter().all(u8::is_ascii)
+/// Names as `dtoolkit` wants them; the specification has only a part of ASCII.
+fn text(bytes: &[u8]) -> Option<&str> {
+    core::str::from_utf8(bytes).ok()
 }
 
 /// Takes a word off the front.
@@ -270,7 +265,7 @@ pub fn rewrite<'a>(
     let structure_size = writer.at - structure;
 
     let strings = writer.at;
-    writer.bytes(source_strings(source));
+    writer.bytes(writer.names.strings.as_bytes());
     for name in ADDED_NAMES {
         writer.bytes(name.as_bytes());
         writer.bytes(&[0]);
@@ -321,13 +316,13 @@ const ADDED_NAMES: [&str; 16] = [
 ];
 
 /// The source's strings block, which is kept as it is.
-fn source_strings(source: Fdt<'_>) -> &[u8] {
+fn source_strings(source: Fdt<'_>) -> &str {
     let data = source.data();
     let field = |at: usize| {
         u32::from_be_bytes([data[at], data[at + 1], data[at + 2], data[at + 3]]) as usize
     };
     let (offset, size) = (field(12), field(32));
-    &data[offset..offset + size]
+    text(&data[offset..offset + size]).unwrap_or_default()
 }
 
 /// The address of the token that starts a node: its name follows at once.
@@ -339,24 +334,21 @@ fn token_of(node: FdtNode<'_>) -> usize {
 struct Names<'a> {
     source: &'a [u8],
     start: usize,
-    strings_start: usize,
-    added_start: usize,
+    strings: &'a str,
 }
 
 impl<'a> Names<'a> {
     fn new(source: Fdt<'a>) -> Self {
-        let strings = source_strings(source);
         Self {
             source: source.data(),
             start: source.data().as_ptr() as usize,
-            strings_start: strings.as_ptr() as usize,
-            added_start: strings.len(),
+            strings: source_strings(source),
         }
     }
 
     /// The offset of a name that is part of the source.
     fn of_source(&self, name: &str) -> u32 {
-        (name.as_ptr() as usize - self.strings_start) as u32
+        (name.as_ptr() as usize - self.strings.as_ptr() as usize) as u32
     }
 
     fn of_added(&self, name: &str) -> u32 {
@@ -365,7 +357,7 @@ impl<'a> Names<'a> {
             .take_while(|added| **added != name)
             .map(|added| added.len() + 1)
             .sum();
-        (self.added_start + before) as u32
+        (self.strings.len() + before) as u32
     }
 }
 
@@ -458,7 +450,7 @@ impl Writer<'_> {
         let names = &self.names;
         let node = &names.source[token_of(node) - names.start..];
         // The whole tree was checked, so this node has a size.
-        let size = node_size(node, names.added_start).unwrap_or_default();
+        let size = node_size(node, names.strings).unwrap_or_default();
         self.bytes(&node[..size]);
     }
 

@@ -12,13 +12,13 @@ use arm_gic::IntId;
 use arm_gic::gicv3::registers::{Gicd, GicdCtlr, GicrCtlr, GicrSgi, Waker};
 use arm_gic::gicv3::{GicCpuInterface, GicDistributor, HIGHEST_NS_PRIORITY, HIGHEST_S_PRIORITY};
 use arm_sysregs::el1::accessors::{
-    read_icc_iar0_el1, write_icc_ap0r0_el1, write_icc_ap0r1_el1, write_icc_ap0r2_el1,
-    write_icc_ap0r3_el1, write_icc_ap1r0_el1, write_icc_ap1r1_el1, write_icc_ap1r2_el1,
-    write_icc_ap1r3_el1, write_icc_dir_el1, write_icc_eoir0_el1, write_icc_igrpen1_el1,
-    write_icc_sgi0r_el1,
+    read_icc_ap1r0_el1, read_icc_iar0_el1, write_icc_ap0r0_el1, write_icc_ap0r1_el1,
+    write_icc_ap0r2_el1, write_icc_ap0r3_el1, write_icc_ap1r0_el1, write_icc_ap1r1_el1,
+    write_icc_ap1r2_el1, write_icc_ap1r3_el1, write_icc_dir_el1, write_icc_eoir0_el1,
+    write_icc_eoir1_el1, write_icc_igrpen1_el1, write_icc_sgi0r_el1,
 };
 use arm_sysregs::el1::registers::{
-    IccAp1r0El1, IccDirEl1, IccEoir0El1, IccIgrpen1El1, IccSgi0rEl1,
+    IccAp1r0El1, IccDirEl1, IccEoir0El1, IccEoir1El1, IccIgrpen1El1, IccSgi0rEl1,
 };
 use arm_sysregs::el3::accessors::{read_icc_ctlr_el3, write_icc_ctlr_el3};
 use arm_sysregs::el3::registers::IccCtlrEl3;
@@ -449,6 +449,16 @@ fn reset_active_priorities(pribits: u8) {
             write_icc_ap1r3_el1(0);
         }
     }
+    // QEMU ignores the write to the Non-secure ICC_AP1R0_EL1, whoever makes it
+    // (icc_ap_write). There each end of an interrupt drops one priority; it
+    // deactivates nothing (EOImode_EL3), and looks at no INTID. Elsewhere nothing is
+    // left to end. The register has 32 priorities.
+    for _ in 0..32 {
+        if read_icc_ap1r0_el1().bits() == 0 {
+            break;
+        }
+        write_icc_eoir1_el1(IccEoir1El1::empty());
+    }
 }
 
 /// Lets every interrupt that is routed to this PE and enabled end its wait,
@@ -495,9 +505,13 @@ pub fn deactivate(intid: u32) {
     write_icc_dir_el1(IccDirEl1::from_bits_retain(u64::from(intid)));
 }
 
-/// Takes every Group 0 interrupt that ended a wait and was for nothing else.
+/// Takes the Group 0 interrupts that ended a wait and were for nothing else: EL3's
+/// SGIs, which are all that [`silence_pe`] lets through. One that comes after this
+/// ends the next wait.
 pub fn drain() {
-    while let Some(intid) = acknowledge() {
-        deactivate(intid);
+    for _ in 0..OUR_SGIS.count_ones() {
+        if let Some(intid) = acknowledge() {
+            deactivate(intid);
+        }
     }
 }

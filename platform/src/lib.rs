@@ -47,7 +47,7 @@ mod on_target {
     use arm_gic::IntId;
     use core::fmt;
 
-    use crate::console::Consoles;
+    use crate::console::{Consoles, Text};
     use crate::fdt::FdtError;
     use crate::gic::SGI_POWER_ON;
     use crate::gic_events::Interrupt;
@@ -141,7 +141,8 @@ mod on_target {
 
     /// Makes memory accessible to EL3, at the address where it is.
     pub trait Mapper {
-        /// Maps a region to keep, which is not the image's.
+        /// Maps a region to keep, which has no address of the image or of another
+        /// region; `start` is not above `end`.
         fn map(&mut self, region: Region) -> Result<(), BootError>;
         /// Maps a region until the Normal world starts. Regions are few and the
         /// same on every machine of the board: there are tables for them.
@@ -206,9 +207,11 @@ mod on_target {
     impl fmt::Display for BootError {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             match self {
-                Self::NoDeviceTree(error, place) => write!(f, "{error} {place}"),
-                Self::TooMany(what) => write!(f, "more {what} than this image has memory for"),
-                Self::NoGicV3(hint) => write!(f, "no GICv3 ({hint})"),
+                Self::NoDeviceTree(error, place) => write!(f, "{error} {}", Text(place)),
+                Self::TooMany(what) => {
+                    write!(f, "more {} than this image has memory for", Text(what))
+                }
+                Self::NoGicV3(hint) => write!(f, "no GICv3 ({})", Text(hint)),
                 Self::UnusableGic => {
                     f.write_str("the GIC has no Secure state, or lacks a PE's redistributor")
                 }
@@ -229,11 +232,13 @@ mod on_target {
                     present_mib,
                 } => write!(
                     f,
-                    "too little RAM: {what} needs {needed_mib} MiB, there are {present_mib} ({hint})"
+                    "too little RAM: {} needs {needed_mib} MiB, there are {present_mib} ({})",
+                    Text(what),
+                    Text(hint)
                 ),
                 Self::Kernel(error) => write!(f, "what was given as kernel: {error}"),
                 Self::DeviceTree(error) => error.fmt(f),
-                Self::Transfer(what) => write!(f, "{what} does not answer"),
+                Self::Transfer(what) => write!(f, "{} does not answer", Text(what)),
                 Self::BadOption(text) | Self::Nothing(text) => f.write_str(text),
             }
         }

@@ -26,6 +26,11 @@ impl RamMap {
         }
     }
 
+    /// No RAM any more.
+    pub fn clear(&self) {
+        self.count.store(0, Relaxed);
+    }
+
     /// Adds `start..end`, physical addresses; nothing if that is empty. What it
     /// meets or touches becomes one range with it.
     pub fn add(&self, mut start: u64, mut end: u64) -> Result<(), TooManyRanges> {
@@ -115,6 +120,8 @@ mod tests {
         assert_eq!(gaps(&[(60, 70), (30, 65), (31, 32)]), [(10, 30), (70, 100)]);
         assert_eq!(gaps(&[(0, 100)]), []);
         assert_eq!(gaps(&[(0, usize::MAX)]), []);
+        // Ranges out of a device tree may be anything.
+        assert_eq!(gaps(&[(50, 20), (usize::MAX, 0)]), [(10, 100)]);
     }
 
     #[test]

@@ -54,18 +54,17 @@ fn word(pes: &[Pe], pe: usize) -> (&AtomicU64, usize) {
 }
 
 /// The state of one PE.
-#[inline]
+#[inline(always)]
 pub(crate) fn of(pes: &[Pe], pe: usize) -> State {
     let (word, shift) = word(pes, pe);
     // Acquire pairs with the Release of `turn_on` and `off`: a PE that starts finds its entry
     // point, and all that the caller of CPU_ON wrote; a caller that is told OFF may reuse what the
     // PE used until then.
-    let bits = word.load(Acquire) >> shift;
-    match (bits & PRESENT != 0, bits & PENDING != 0) {
-        (false, false) => State::Off,
-        (true, true) => State::Pending,
-        (true, false) => State::On,
-        (false, true) => State::Failed,
+    match word.load(Acquire) >> shift & (PRESENT | PENDING) {
+        0 => State::Off,
+        PRESENT => State::On,
+        PENDING => State::Failed,
+        _ => State::Pending,
     }
 }
 

@@ -426,9 +426,11 @@ impl Tree {
     fn enter(&self, place: Place, new: Activity, suspended: bool, now: u64) {
         let old = place.pe.activity();
         place.pe.set_activity(new, now);
-        self.suspended
-            .recount(place.pe.suspended.get() != 0, suspended);
-        place.pe.suspended.set(suspended.into());
+        let was_suspended = place.pe.suspended.get() != 0;
+        if was_suspended != suspended {
+            self.suspended.recount(was_suspended, suspended);
+            place.pe.suspended.set(suspended.into());
+        }
         self.pes_on
             .recount(old != Activity::Off, new != Activity::Off);
         place.cluster.recount(old, new, Activity::holds_cluster);

@@ -237,3 +237,18 @@ fn one_of_the_last_two_stays_on() {
         assert!(mine ^ other.join().unwrap());
     });
 }
+
+#[test]
+fn a_domain_with_a_pe_that_is_on_or_coming_is_never_off() {
+    loom::model(|| {
+        let (psci, _) = machine(&[1]);
+        let other = thread::spawn(move || {
+            assert_eq!(cpu_on(psci, 1, 2), SUCCESS);
+            go_off(psci, 1);
+        });
+        // Of all PEs: one turns another on and goes off.
+        assert_ne!(call(psci, 0, AFFINITY_INFO, [0, 1, 0]), OFF);
+        other.join().unwrap();
+        assert_ne!(call(psci, 0, AFFINITY_INFO, [0, 1, 0]), OFF);
+    });
+}

@@ -102,10 +102,11 @@ impl Handler {
 
     /// `SDEI_EVENT_UNREGISTER`.
     ///
-    /// Of a running handler it is PENDING, also where it has been called before: an unregister is
-    /// pending then. DEN0054 6.1.2 has no transition for that, and its return codes (5.1) fit it
-    /// either way; Arm's own dispatcher and test suite have PENDING, and a client that repeats the
-    /// call while it is PENDING (Linux) ends when the handler has.
+    /// Of a running handler it is PENDING, also where it has been called before. The table of the
+    /// handler states (DEN0054 6.1.2) has no transition for that, and of the return codes (5.1.8)
+    /// two fit: not registered, and running. Arm's own dispatcher and test suite take PENDING, and
+    /// a client that repeats the call while it is PENDING, as Linux documents it, goes on when the
+    /// handler has ended.
     ///
     /// # Errors
     ///

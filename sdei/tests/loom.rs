@@ -427,12 +427,18 @@ fn a_question_on_its_way_finds_a_pe_that_is_just_turned_on() {
         let [mut a, mut b, mut c] = machine();
         a.register(SHARED);
         c.sdei.pe_off(&mut c.pe);
-        a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
-        // PE 1 is asked and masked: it does not see PE 2, or PE 2 finds the event.
-        let asked = thread::spawn(move || b.interrupt());
+        let raiser = thread::spawn(move || {
+            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+        });
+        // PE 1 is asked and masked: it sees PE 2, or PE 2 finds the event.
+        let asked = thread::spawn(move || {
+            b.interrupt();
+            b
+        });
         c.sdei.pe_on(&mut c.pe, 2);
         c.call(&[UNMASK]);
-        asked.join().unwrap();
+        raiser.join().unwrap();
+        asked.join().unwrap().interrupt();
         c.interrupt();
         assert!(c.is_in_handler(), "the event was lost");
     });

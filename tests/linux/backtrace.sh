@@ -1,4 +1,5 @@
 # Wedges CPU 1 and asks for everybody's backtrace.
+. /option.sh
 . /wedge.sh
 wedge
 echo "bl31-test: wedged"

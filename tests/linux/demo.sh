@@ -1,5 +1,6 @@
 # What `cargo xtask demo` shows. The lines that begin with `bl31-demo:` are its
 # cues.
+. /option.sh
 . /wedge.sh
 . /crash_kernel.sh
 load_crash_kernel || exit 1

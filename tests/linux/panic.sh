@@ -1,4 +1,5 @@
 # Wedges CPU 1, then panics: the panicking CPU must be able to stop it.
+. /option.sh
 . /wedge.sh
 wedge
 backtraces || exit 1

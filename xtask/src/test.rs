@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use harness::linux::{self, Boot, Files, Step};
+use harness::linux::{self, Boot, Dumped, Files, Step};
 use harness::{Board, Failure, Machine, Qemu, Session, Tally, attack, payload};
 
 use crate::image::{self, Image, Platform};
@@ -468,11 +468,13 @@ fn no_kernel(name: &str, start: &[u8]) -> Result<PathBuf> {
 
 /// Whether a CPU of the kernel that crashed was in `function`, by the memory that
 /// is on `disk`.
-fn check_vmcore(disk: &Path, function: &str) -> Result<()> {
+fn check_vmcore(disk: &Path, wanted: Dumped) -> Result<()> {
     let cpus = vmcore::cpus(disk, &nmi_kernel::files()?.join("System.map"))?;
-    let is_there = |cpu: &vmcore::Cpu| cpu.place.split('+').next() == Some(function) && cpu.masked;
-    if !cpus.iter().any(is_there) {
-        bail!("no CPU in the vmcore was in {function} with interrupts masked: {cpus:?}");
+    let is_it = |cpu: &vmcore::Cpu| {
+        cpu.place.split('+').next() == Some(wanted.function) && cpu.masked == wanted.masked
+    };
+    if !cpus.iter().any(is_it) {
+        bail!("the vmcore has no CPU that is {wanted:?}: {cpus:?}");
     }
     // It is large, and was good.
     fs::remove_file(disk).with_context(|| format!("cannot remove {}", disk.display()))
@@ -494,9 +496,9 @@ fn steps(
             Step::Expect(pattern) => drop(session.expect(pattern)?),
             Step::Type(line) => session.type_line(line)?,
             Step::PowerOff => session.power_off()?,
-            Step::Vmcore(function) => disk
+            Step::Vmcore(cpu) => disk
                 .context("the test has no disk")
-                .and_then(|disk| check_vmcore(disk, function))
+                .and_then(|disk| check_vmcore(disk, *cpu))
                 .map_err(|error| session.failure(format!("{error:#}")))?,
         }
     }

@@ -70,7 +70,7 @@ fn zboot(file: &[u8]) -> Result<Vec<u8>> {
         b"zstd" | b"zstd22" => unzstd(payload),
         other => bail!(
             "an EFI zboot kernel, compressed with {}: only gzip and zstd are unpacked here. \
-             Boot it once and take the kernel's arch/arm64/boot/Image, or have U-Boot start it",
+             Take arch/arm64/boot/Image out of its build",
             String::from_utf8_lossy(other)
         ),
     }

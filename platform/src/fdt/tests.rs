@@ -441,7 +441,7 @@ fn no_tree_and_half_of_one() {
 
 #[test]
 fn names_that_linux_takes() {
-    let long = "a-name,with-more-than-31-characters@1@2";
+    let long = "a-näme,with-more-than-31-characters@1@2";
     let source = tree(|tree| {
         tree.begin(long);
         tree.property(long, b"x");
@@ -457,6 +457,15 @@ fn names_that_linux_takes() {
         .find(|node| node.name() == long)
         .unwrap();
     assert_eq!(node.property(long).unwrap().value(), b"x");
+    // No name starts in the middle of a character.
+    let at = source.len() - long.len() - 1 + 4;
+    let structure = 40 + 32;
+    let mut odd = source.clone();
+    let offset = structure + 4 + 4 + 4 + (long.len() + 1).next_multiple_of(4) + 8;
+    assert_eq!(source[offset..offset + 4], [0; 4]);
+    odd[offset + 3] = 4;
+    assert_eq!(&odd[at..at + 1], "ä".as_bytes()[1..].as_ref());
+    assert_eq!(parse(&odd).unwrap_err(), FdtError::Damaged);
 }
 
 /// All that boards do with a tree.

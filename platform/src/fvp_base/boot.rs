@@ -26,9 +26,10 @@ use crate::{Bl33, BootError, tree};
 pub(super) const LOW_RAM: usize = 0x8000_0000;
 pub(super) const LOW_RAM_SIZE: usize = 0x0900_0000;
 
-/// DRAM that is not for the Normal world, by the convention of this machine: start
-/// and end (exclusive).
-pub(super) const SECURE_DRAM: (u64, u64) = (0xff00_0000, 0x1_0000_0000);
+/// The Normal world's DRAM, start and end (exclusive): all but the last 16 MiB below
+/// 4 GiB, by the convention of this machine.
+pub(super) const DRAM: [(u64, u64); 2] =
+    [(0x8000_0000, 0xff00_0000), (0x8_8000_0000, 0x10_0000_0000)];
 
 /// The last is for kernels that would reach over the first place of the tree.
 const KERNELS: [usize; 3] = [0x8008_0000, 0x8020_0000, 0x8400_0000];
@@ -77,6 +78,7 @@ static TREE_SIZE: AtomicUsize = AtomicUsize::new(0);
 ///
 /// [`LOW_RAM`] is mapped, and nothing writes to it while the tree is in use.
 pub(super) unsafe fn find_tree() -> Result<Fdt<'static>, BootError> {
+    let mut found = FdtError::Missing;
     for address in TREES {
         // SAFETY: the caller's promise.
         match fdt::parse(unsafe { low_ram(address, TREE_SPACE) }) {
@@ -86,10 +88,10 @@ pub(super) unsafe fn find_tree() -> Result<Fdt<'static>, BootError> {
                 return Ok(tree);
             }
             Err(FdtError::Missing) => {}
-            Err(error) => return Err(BootError::DeviceTree(error)),
+            Err(error) => found = error,
         }
     }
-    Err(BootError::NoDeviceTree(FdtError::Missing, NO_TREE))
+    Err(BootError::NoDeviceTree(found, NO_TREE))
 }
 
 /// The tree that [`find_tree`] found.

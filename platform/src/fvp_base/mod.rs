@@ -5,6 +5,7 @@
 //! its power controller.
 
 mod boot;
+mod kept;
 mod power;
 mod secure;
 
@@ -21,9 +22,9 @@ use crate::console::{Consoles, log_level_named};
 pub use crate::events::{EVENTS, PRIVATE_EVENTS, SHARED_EVENTS};
 use crate::gic::{self, Distributor, PeInterrupts};
 use crate::gic_events::Interrupt;
-use crate::ram::RamMap;
 use crate::topology::Topology;
 use crate::{Bl33, BootError, Crash, Mapper, Options, Platform, Region, protect, tree};
+use kept::RAM_MAP;
 
 /// A block of the translation tables, in bytes: one takes no table of its own, and
 /// Trusted SRAM is small.
@@ -49,7 +50,6 @@ const CLUSTER_SHIFT: u32 = 16;
 static CONSOLES: Consoles =
     unsafe { Consoles::new(*MemoryMap::UART0.start(), *MemoryMap::UART1.start()) };
 static TOPOLOGY: Topology<MAX_PES, 64> = Topology::new();
-static RAM_MAP: RamMap = RamMap::new();
 static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
 static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
@@ -106,12 +106,14 @@ impl Platform for Board {
         mapper.map_for_boot(Region::non_secure(boot::LOW_RAM, boot::LOW_RAM_SIZE));
         // SAFETY: just mapped, and nothing else uses it this early.
         let tree = unsafe { boot::find_tree() }?;
-        for (start, end) in tree::memory(tree) {
-            let secure = boot::SECURE_DRAM;
-            for (start, end) in [(start, end.min(secure.0)), (start.max(secure.1), end)] {
-                RAM_MAP
-                    .add(start, end)
-                    .map_err(|_| BootError::TooMany("ranges of RAM"))?;
+        if !kept::is_reset() {
+            RAM_MAP.clear();
+            for (start, end) in tree::memory(tree) {
+                for (first, last) in boot::DRAM {
+                    RAM_MAP
+                        .add(start.max(first), end.min(last))
+                        .map_err(|_| BootError::TooMany("ranges of RAM"))?;
+                }
             }
         }
         let options = options_in(tree);
@@ -154,7 +156,9 @@ impl Platform for Board {
             *pe = TOPOLOGY.affinity(index);
         }
         // SAFETY: as above.
-        unsafe { boot::hand_on(&found, &pes[..TOPOLOGY.count()], &RAM_MAP) }
+        let bl33 = unsafe { boot::hand_on(&found, &pes[..TOPOLOGY.count()], &RAM_MAP) }?;
+        kept::hand_over();
+        Ok(bl33)
     }
 
     #[inline(always)]
@@ -242,15 +246,23 @@ fn go_down(index: usize, wake: bool) -> ! {
     power::down(TOPOLOGY.affinity(index), wake)
 }
 
-/// What `/chosen` says: `bl31,log`, `bl31,crash` and `bl31,test-timer`.
+/// What `/chosen` says: `bl31,log`, `bl31,crash` and `bl31,test-timer`. Only the
+/// first counts once the Normal world could write it.
 fn options_in(tree: Fdt<'_>) -> Options {
     let chosen = tree::top(tree, "chosen");
     let text = |name| {
         let property = chosen.as_ref()?.property(name)?;
         property.value_as::<&str>().ok()
     };
+    let log_level = text("bl31,log").and_then(log_level_named);
+    if kept::is_reset() {
+        return Options {
+            log_level,
+            ..Options::default()
+        };
+    }
     Options {
-        log_level: text("bl31,log").and_then(log_level_named),
+        log_level,
         crash: text("bl31,crash").and_then(Crash::named),
         test_timer: text("bl31,test-timer") == Some("on"),
     }

@@ -108,23 +108,16 @@ fn open_dram(mut tzc: Tzc<'_>) {
     // Refused accesses abort.
     tzc.set_action(ActionRegister::TZCINTLOW_DECERR);
     let filters = [TzcFilter::DEFAULT];
-    let secure_base = boot::SECURE_DRAM.0;
     let everyone = RegionIDAccess::new(&MASTERS, &MASTERS);
-    let regions = [
-        None,
-        Some((*MemoryMap::DRAM0.start() as u64, secure_base - 1)),
-        Some((
-            *MemoryMap::DRAM1.start() as u64,
-            *MemoryMap::DRAM1.end() as u64,
-        )),
-    ];
+    let [low, high] = boot::DRAM;
+    let regions = [None, Some(low), Some(high)];
     for (number, range) in regions.into_iter().enumerate() {
         let Some(mut region) = tzc.region_mut(number) else {
             break;
         };
-        if let Some((base, top)) = range {
+        if let Some((base, end)) = range {
             region.set_region_base_address(base);
-            region.set_region_top_address(top);
+            region.set_region_top_address(end - 1);
         }
         let access = match range {
             Some(_) => everyone,

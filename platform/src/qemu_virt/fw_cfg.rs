@@ -60,8 +60,8 @@ struct Access {
 /// The bit of [`Item::Features`] for DMA.
 const FEATURE_DMA: u8 = 1 << 1;
 
-/// How often a transfer is looked at before it is taken for lost. QEMU has done it
-/// before the write that starts it is over.
+/// How often a transfer's state is read before the transfer counts as failed. QEMU
+/// transfers before the write that starts it ends.
 const PATIENCE: u32 = 1 << 20;
 
 const CONTROL_ERROR: u32 = 1 << 0;

@@ -226,9 +226,10 @@ fn find_gic(tree: Fdt<'_>, mapper: &mut dyn Mapper) -> Result<(), BootError> {
     let mut found = 0;
     for (start, end) in regions {
         // Where the machine has them: behind the distributor, and above all RAM
-        // that is below 256 GiB. Nothing else of EL3's is there.
+        // that is below 256 GiB, at a multiple of 64 KiB. Nothing else of EL3's is
+        // there.
         let low = start >= GICD + GICD_SIZE && end <= UART0;
-        if !low && start < HIGH_GICR {
+        if !(low || start >= HIGH_GICR) || !start.is_multiple_of(GICD_SIZE) {
             return Err(BootError::UnusableGic);
         }
         mapper.map(Region {

@@ -1,4 +1,4 @@
-//! Signals, dispatch and completion (DEN0054 4.3, 5.1.5 to 5.1.7, 5.1.16).
+//! Signals, dispatch and completion (DEN0054 4.3, 5.1.6, 5.1.7, 5.1.16).
 
 use super::{Dispatcher, is_code_address};
 use crate::{
@@ -129,12 +129,12 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             Priority::Normal => take_event0(pe, here),
         };
         let private = event0.or_else(|| {
-            bits(pe.pending & of_priority(self.events.critical_private))
+            bits::<PRIVATE>(pe.pending & of_priority(self.events.critical_private))
                 .find_map(|i| self.take_private(pe, i))
         });
         let entry = private.or_else(|| {
             let waiting = self.waiting.load(Ordering::Acquire);
-            bits(waiting & of_priority(self.events.critical_shared))
+            bits::<SHARED>(waiting & of_priority(self.events.critical_shared))
                 .find_map(|i| self.take_shared(pe.index, i))
         });
         let Some(entry) = entry else {
@@ -312,9 +312,9 @@ fn take_event0<const PRIVATE: usize>(pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) 
     })
 }
 
-/// The numbers of the bits that are set.
-pub(super) fn bits(set: u32) -> impl Iterator<Item = usize> {
-    (0..32).filter(move |i| set & (1 << i) != 0)
+/// Which of `EVENTS` bits are set.
+fn bits<const EVENTS: usize>(set: u32) -> impl Iterator<Item = usize> {
+    (0..EVENTS).filter(move |i| set & (1 << i) != 0)
 }
 
 /// Whether a handler is in the one state from which it is dispatched.

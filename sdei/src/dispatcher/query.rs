@@ -1,4 +1,4 @@
-//! Calls that only ask (DEN0054 5.1.4, 5.1.9, 5.1.10, 5.1.17).
+//! Calls that only ask (DEN0054 5.1.5, 5.1.9, 5.1.10, 5.1.17).
 
 use super::Dispatcher;
 use crate::{

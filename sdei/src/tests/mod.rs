@@ -14,3 +14,4 @@ mod oracle;
 mod power;
 mod sequences;
 mod shared;
+mod with_psci;

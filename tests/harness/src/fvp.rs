@@ -12,7 +12,7 @@ use dtoolkit::fdt::Fdt;
 use dtoolkit::model::{DeviceTree, DeviceTreeNode, DeviceTreeProperty};
 
 use crate::board::Board;
-use crate::linux::{self, Boot, NEWEST, Step, Test, power};
+use crate::linux::{self, Boot, NEWEST, Step, Test, Wedge, power, pseudo_nmi};
 use crate::machine::{Consoles, Machine};
 
 /// Where a kernel is loaded: a multiple of 2 MiB.
@@ -297,14 +297,26 @@ pub fn linux_tests() -> Vec<Test> {
         ),
         linux::hotplug("hotplug, 8 CPUs", 8),
         linux::reboots("reboot"),
-        linux::backtrace("NMI: backtrace of a wedged CPU, 8 CPUs", 8, |_| {}),
-        linux::panics("NMI: panic stops a wedged CPU, 8 CPUs", 8, |_| {}),
-        linux::psci_checker("PSCI checker, 8 CPUs", 8),
-        power::suspend(8, true),
+        linux::backtrace(
+            "NMI: backtrace of a wedged CPU, 8 CPUs",
+            8,
+            Wedge::Masked,
+            |_| {},
+        ),
+        linux::panics(
+            "NMI: panic stops a wedged CPU, 8 CPUs",
+            8,
+            Wedge::Masked,
+            |_| {},
+        ),
+        linux::psci_checker("PSCI checker, 8 CPUs", 8, |_| {}),
+        power::suspend("NMI: suspend to RAM and to idle, 8 CPUs", 8, |_| {}),
         power::reboot_modes(),
-        power::guest(),
-        power::kexec(),
+        power::guest(power::GUEST, |_| {}),
+        power::kexec(power::KEXEC, |_| {}),
+        pseudo_nmi::suspend_on_fvp(),
         linux::refused("refused: nothing to boot", Boot::Nothing, |_| {}),
+        damaged_tree(),
     ];
     tests.push(protected());
     // The wedged CPU parked, and powered off from inside its handler.
@@ -316,6 +328,20 @@ pub fn linux_tests() -> Vec<Test> {
 /// The tests with Linux on it that take many minutes.
 pub(crate) fn slow_tests() -> impl Iterator<Item = Test> {
     [power::storm()].into_iter().map(on_fvp)
+}
+
+/// Where the firmware finds a device tree, it has its magic number and no more: it
+/// takes the one at the other place, which has nothing to boot.
+fn damaged_tree() -> Test {
+    let name = "refused: nothing to boot, and a damaged tree";
+    let mut test = linux::refused(name, Boot::Nothing, |test| {
+        test.extra = &[
+            "-device",
+            "loader,addr=0x82000000,data=0xedfe0dd0,data-len=4",
+        ];
+    });
+    test.steps = vec![Step::Expect("^bl31: cannot boot: nothing to boot".into())];
+    test
 }
 
 /// MEM_PROTECT was asked for before a reset: bit 31 of SYS_NVFLAGS says so. What is

@@ -2,6 +2,7 @@
 //! image must refuse.
 
 pub(crate) mod power;
+pub(crate) mod pseudo_nmi;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -114,9 +115,18 @@ pub enum Step {
     Type(&'static str),
     /// QEMU ends by itself, with status 0.
     PowerOff,
-    /// The disk has the memory of a kernel that crashed on it, and a CPU's PC is in
-    /// this function of [`NMI`].
-    Vmcore(&'static str),
+    /// The disk has the memory of a kernel that crashed on it, with this CPU in it.
+    Vmcore(Dumped),
+}
+
+/// A CPU in the dump of a kernel that crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dumped {
+    /// The function of [`NMI`] that its PC is in.
+    pub function: &'static str,
+    /// Whether its PSTATE masks interrupts: it does not where they are masked by
+    /// priority, which no dump shows.
+    pub masked: bool,
 }
 
 /// One run of a machine.
@@ -156,6 +166,11 @@ pub struct Test {
     pub has_disk: bool,
     /// Whether it is also run on the oldest QEMU there is.
     pub old_qemu: bool,
+    /// Whether the kernel masks interrupts by priority, not by PSTATE, so that it has
+    /// pseudo-NMIs: only [`NMI`] is built so that it can.
+    pub pseudo_nmi: bool,
+    /// Words for the kernel's command line behind those of [`Boot::Linux`].
+    words: Vec<&'static str>,
 }
 
 impl Test {
@@ -178,6 +193,14 @@ impl Test {
             has_kernel: false,
             has_disk: false,
             old_qemu: false,
+            pseudo_nmi: false,
+            words: Vec::new(),
+        }
+    }
+
+    fn append(&mut self, words: &'static str) {
+        if !words.is_empty() {
+            self.words.push(words);
         }
     }
 
@@ -196,8 +219,8 @@ impl Test {
         self
     }
 
-    fn vmcore(mut self, function: &'static str) -> Self {
-        self.steps.push(Step::Vmcore(function));
+    fn vmcore(mut self, cpu: Dumped) -> Self {
+        self.steps.push(Step::Vmcore(cpu));
         self
     }
 
@@ -234,7 +257,12 @@ impl Test {
                     &files.initramfs
                 };
                 machine.initrd = Some(initramfs.clone());
-                machine.append = Some(command_line(kernel, *script, append));
+                let mut words = vec![*append];
+                words.extend(&self.words);
+                if self.pseudo_nmi {
+                    words.push("irqchip.gicv3_pseudo_nmi=1");
+                }
+                machine.append = Some(command_line(kernel, *script, words.join(" ").trim()));
             }
             Boot::UBoot => {
                 machine.preload = Some((files.u_boot.clone(), 0x6000_0000));
@@ -272,11 +300,14 @@ pub fn command_line(kernel: &str, script: Option<&str>, append: &str) -> String 
 /// What the console shows when a kernel on `cpus` PEs has found PSCI and SDEI.
 fn detected(test: Test) -> Test {
     let cpus = test.cpus - test.missing;
-    let test = test
+    let mut test = test
         .expect(BANNER)
-        .expect(r"psci: PSCIv1\.\d detected in firmware")
-        .expect(format!("smp: Brought up \\d nodes?, {cpus} CPU"));
-    test.expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
+        .expect(r"psci: PSCIv1\.\d detected in firmware");
+    if test.pseudo_nmi {
+        test = test.expect(r"GICv3: Pseudo-NMIs enabled using \w+ ICC_PMR_EL1 synchronisation");
+    }
+    test.expect(format!("smp: Brought up \\d nodes?, {cpus} CPU"))
+        .expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
 }
 
 /// The same of the kernel with SDEI's NMI.
@@ -300,18 +331,17 @@ pub(crate) fn boots(name: String, kernel: &'static str, change: impl FnOnce(&mut
 }
 
 pub(crate) fn scripted(name: &str, kernel: &'static str, script: &'static str, cpus: u32) -> Test {
-    let append = match script {
-        // Ends the run, through one more call of the firmware.
-        "panic" => "panic=1",
-        _ => "",
-    };
     let boot = Boot::Linux {
         kernel,
         script: Some(script),
-        append,
+        append: "",
     };
     let mut test = Test::new(name, boot);
     test.cpus = cpus;
+    if script == "panic" {
+        // Ends the run, through one more call of the firmware.
+        test.append("panic=1");
+    }
     test
 }
 
@@ -401,6 +431,7 @@ pub fn tests() -> Vec<Test> {
     tests.extend(stock());
     tests.extend(nmi());
     tests.extend(power::tests());
+    tests.extend(pseudo_nmi::tests());
     tests.extend(others());
     tests.extend(fvp::linux_tests());
     tests
@@ -409,6 +440,7 @@ pub fn tests() -> Vec<Test> {
 /// Tests that take many minutes each, and are run only when asked for.
 pub fn slow_tests() -> Vec<Test> {
     let mut tests = power::slow();
+    tests.extend(pseudo_nmi::slow());
     tests.extend(fvp::slow_tests());
     tests
 }
@@ -456,43 +488,87 @@ fn stock() -> Vec<Test> {
     ]
 }
 
+/// How a CPU is wedged: what it masks interrupts by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wedge {
+    /// In the way in which the kernel masks them.
+    Masked,
+    /// By PSTATE.DAIF in any case, in the handler of a device's interrupt.
+    Daif,
+}
+
+impl Wedge {
+    /// For the kernel's command line.
+    fn words(self) -> &'static str {
+        match self {
+            Self::Masked => "",
+            Self::Daif => "bl31.wedge=daif lkdtm.cpoint_count=1",
+        }
+    }
+
+    /// How a kernel's backtrace shows PSTATE: `daif` in capitals where it is masked.
+    fn pstate(self, pseudo_nmi: bool) -> &'static str {
+        match self {
+            Self::Masked if pseudo_nmi => r"pstate: \w+ \(\w+ daif",
+            Self::Masked => r"pstate: \w+ \(.*daIF|pstate: \w+ \(.*DAIF",
+            Self::Daif => r"pstate: \w+ \(\w+ DAIF",
+        }
+    }
+
+    /// Which way of stopping CPU 1 the console names last, the one that works.
+    pub(crate) const fn stopped(self, pseudo_nmi: bool) -> &'static str {
+        match self {
+            Self::Masked if pseudo_nmi => "SMP: retry stop with NMI for CPUs 1$",
+            _ => "SMP: retry stop with SDEI NMI for CPUs 1$",
+        }
+    }
+}
+
 /// A wedged CPU shows where it is. `change` is made to the machine.
-pub(crate) fn backtrace(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> Test {
+pub(crate) fn backtrace(
+    name: &str,
+    cpus: u32,
+    wedge: Wedge,
+    change: impl FnOnce(&mut Test),
+) -> Test {
     let mut test = scripted(name, NMI, "backtrace", cpus);
+    test.append(wedge.words());
+    // The thread that prints can be left behind on CPU 1, till a watchdog prints for
+    // it; the kernel's early console has none.
+    test.append("keep_bootcon");
     test.forbidden = FORBIDDEN_WEDGED;
     change(&mut test);
+    let pstate = wedge.pstate(test.pseudo_nmi);
     using_nmi(test)
         .expect("bl31-test: wedged")
         .expect("NMI backtrace for cpu 1\\b")
-        .expect(r"pstate: \w+ \(.*daIF|pstate: \w+ \(.*DAIF")
+        .expect(pstate)
         .expect(r"pc : lkdtm_HARDLOCKUP\+0x")
         .expect("bl31-test: backtraces done")
 }
 
 /// A panic stops a wedged CPU. `change` is made to the machine.
-pub(crate) fn panics(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> Test {
+pub(crate) fn panics(name: &str, cpus: u32, wedge: Wedge, change: impl FnOnce(&mut Test)) -> Test {
     let mut test = scripted(name, NMI, "panic", cpus);
+    test.append(wedge.words());
     test.forbidden = FORBIDDEN_WEDGED;
     test.extra = &["-no-reboot"];
     change(&mut test);
+    let stopped = wedge.stopped(test.pseudo_nmi);
     using_nmi(test)
         .expect("bl31-test: panicking")
         .expect("Kernel panic - not syncing: sysrq triggered crash")
         .expect("SMP: stopping secondary CPUs")
-        .expect("SMP: retry stop with SDEI NMI for CPUs 1$")
+        .expect(stopped)
         .expect("Rebooting in 1 seconds")
         .power_off()
 }
 
-/// The kernel's own test of PSCI passes.
-pub(crate) fn psci_checker(name: &str, cpus: u32) -> Test {
-    let boot = Boot::Linux {
-        kernel: NMI,
-        script: Some("boot"),
-        append: "bl31.psci_checker",
-    };
-    let mut test = Test::new(name, boot);
-    test.cpus = cpus;
+/// The kernel's own test of PSCI passes. `change` is made to the machine.
+pub(crate) fn psci_checker(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> Test {
+    let mut test = scripted(name, NMI, "boot", cpus);
+    test.append("bl31.psci_checker");
+    change(&mut test);
     using_nmi(test)
         .expect("psci_checker: PSCI checker started using")
         .expect("psci_checker: Hotplug tests passed OK")
@@ -501,31 +577,34 @@ pub(crate) fn psci_checker(name: &str, cpus: u32) -> Test {
         .power_off()
 }
 
+/// The kernel with SDEI's NMI takes CPUs down and up again. `change` is made to the
+/// machine.
+pub(crate) fn nmi_hotplug(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> Test {
+    let mut test = scripted(name, NMI, "hotplug", cpus);
+    change(&mut test);
+    using_nmi(test).expect("bl31-test: round 20$").power_off()
+}
+
 /// The kernel that reaches wedged CPUs through event 0.
 fn nmi() -> Vec<Test> {
     let mut tests = Vec::new();
     for (cpus, el2) in [(4, true), (8, true), (4, false)] {
         let where_ = if el2 { "" } else { " without EL2" };
         let name = format!("NMI: backtrace of a wedged CPU, {cpus} CPUs{where_}");
-        tests.push(backtrace(&name, cpus, |test| {
+        tests.push(backtrace(&name, cpus, Wedge::Masked, |test| {
             test.el2 = el2;
             test.old_qemu = cpus == 4 && el2;
         }));
     }
     for (cpus, cpu) in [(4, "max"), (8, "neoverse-n1")] {
         let name = format!("NMI: panic stops a wedged CPU, {cpus} CPUs, {cpu}");
-        tests.push(panics(&name, cpus, |test| test.cpu = cpu));
+        tests.push(panics(&name, cpus, Wedge::Masked, |test| test.cpu = cpu));
     }
     for cpus in [4, 8] {
-        tests.push(psci_checker(&format!("PSCI checker, {cpus} CPUs"), cpus));
+        let name = format!("PSCI checker, {cpus} CPUs");
+        tests.push(psci_checker(&name, cpus, |_| {}));
     }
-    let mut hotplug = scripted("NMI: hotplug, 4 CPUs", NMI, "hotplug", 4);
-    hotplug.forbidden = FORBIDDEN;
-    tests.push(
-        using_nmi(hotplug)
-            .expect("bl31-test: round 20$")
-            .power_off(),
-    );
+    tests.push(nmi_hotplug("NMI: hotplug, 4 CPUs", 4, |_| {}));
     tests
 }
 
@@ -580,6 +659,12 @@ fn others() -> Vec<Test> {
         refused("refused: a tree without CPU 0", Boot::Nothing, |test| {
             test.tree = Some(tree::no_cpu_0);
         }),
+        refused("refused: a GIC without end", Boot::Nothing, |test| {
+            test.tree = Some(tree::endless_gic);
+        }),
+        refused("refused: too large a tree", Boot::Nothing, |test| {
+            test.tree = Some(tree::too_big);
+        }),
     ];
     for (what, bytes, why) in [
         ("no arm64 Image", &b"070701"[..], "no arm64 Image header$"),
@@ -604,14 +689,15 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let tests = tests();
+        let mut tests = tests();
+        tests.extend(slow_tests());
         let names: BTreeSet<_> = tests.iter().map(|test| &test.name).collect();
         assert_eq!(names.len(), tests.len());
     }
 
     #[test]
     fn patterns_compile() {
-        for test in tests() {
+        for test in tests().into_iter().chain(slow_tests()) {
             for step in test.steps {
                 if let Step::Expect(pattern) = step {
                     regex::bytes::Regex::new(&pattern).unwrap();

@@ -36,8 +36,10 @@ pub struct Run {
     pub old_qemu: bool,
     /// The payload's command line, unless there is another one.
     pub append: String,
-    /// NUMA nodes: how many, and the size of each in KiB. The machine has 2 GiB in
-    /// one piece if there are none.
+    /// RAM, as QEMU writes sizes, if not what the board has.
+    pub memory: Option<&'static str>,
+    /// NUMA nodes: how many, and the size of each in KiB. That is the
+    /// machine's RAM then.
     pub nodes: (u32, u32),
 }
 
@@ -74,7 +76,20 @@ pub fn runs() -> Vec<Run> {
     all.append = "filter=signal".into();
     runs.push(all);
     runs.extend(memory());
+    runs.extend(resets());
     runs
+}
+
+/// All PEs, through resets.
+fn resets() -> impl Iterator<Item = Run> {
+    Board::ALL.into_iter().map(|board| {
+        let cpus = *board.abilities().cpus.last().unwrap_or(&1);
+        let mut run = run_on(board, cpus, true, true);
+        run.name = format!("{}, resets", run.name);
+        run.append = "stage=reset".into();
+        run.memory = Some("512M");
+        run
+    })
 }
 
 /// RAM that the device tree has in pieces, and memory that is protected over a reset.
@@ -110,6 +125,7 @@ pub(crate) fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
         in_turn,
         old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
         append: String::new(),
+        memory: None,
         nodes: (0, 0),
     }
 }
@@ -122,6 +138,9 @@ impl Run {
         machine.cpu = self.cpu.into();
         machine.cpus = self.cpus;
         machine.el2 = self.el2;
+        if let Some(memory) = self.memory {
+            machine.memory = memory.into();
+        }
         match self.board {
             Board::QemuVirt => {
                 machine.kernel = Some(payload.to_owned());
@@ -145,6 +164,10 @@ impl Run {
         }
         // What its tests of explicit events are driven with.
         machine.options.push(("test-timer".into(), "on".into()));
+        // What it renames to see that the firmware does not believe it.
+        if self.append == "stage=reset" {
+            machine.options.push(("later".into(), "panic".into()));
+        }
         let append = if append.is_empty() {
             &self.append
         } else {

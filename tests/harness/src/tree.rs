@@ -102,6 +102,26 @@ pub(crate) fn no_cpu_0(tree: &mut DeviceTree) {
     }
 }
 
+/// A region of redistributors that takes more translation tables than there are.
+pub(crate) fn endless_gic(tree: &mut DeviceTree) {
+    for gic in tree.root.children_mut() {
+        if gic.name().starts_with("intc@") {
+            let mut reg = gic
+                .property("reg")
+                .map_or(Vec::new(), |reg| dtoolkit::Property::value(&reg).to_vec());
+            // Behind the distributor and the one region that there is.
+            reg.truncate(32);
+            reg.extend(
+                [1_u64 << 40, 1 << 46]
+                    .into_iter()
+                    .flat_map(u64::to_be_bytes),
+            );
+            set(gic, "reg", &reg[..]);
+            set(gic, "#redistributor-regions", 2_u32);
+        }
+    }
+}
+
 /// No `/chosen`, and memory that is reserved.
 pub(crate) fn reserved(tree: &mut DeviceTree) {
     tree.root.remove_child("chosen");
@@ -134,7 +154,16 @@ pub(crate) fn deep(tree: &mut DeviceTree) {
 
 /// Nearly as large as Linux takes a tree.
 pub(crate) fn big(tree: &mut DeviceTree) {
-    for number in 0..1000 {
+    fill(tree, 1000);
+}
+
+/// Larger than Linux takes a tree.
+pub(crate) fn too_big(tree: &mut DeviceTree) {
+    fill(tree, 1100);
+}
+
+fn fill(tree: &mut DeviceTree, nodes: u32) {
+    for number in 0..nodes {
         let mut filler = node(&format!("filler-{number}"));
         set(&mut filler, "filling", &[0x55_u8; 1980][..]);
         tree.root.add_child(filler);

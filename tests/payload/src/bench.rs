@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::pe::{Job, Pe};
 use crate::sdei::Function;
 use crate::tests::Env;
-use crate::{arch, psci, say, sdei};
+use crate::{arch, longest, psci, say, sdei};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::*};
@@ -18,14 +18,15 @@ const ROUNDS: u64 = 100;
 
 /// What a handler of the benchmark leaves.
 #[repr(C)]
-struct Mark {
+pub struct Mark {
     /// The counter at its first instruction.
-    counter: AtomicU64,
+    pub counter: AtomicU64,
     /// How often it ran.
-    count: AtomicU64,
+    pub count: AtomicU64,
 }
 
-static MARKS: [Mark; crate::pe::MAX] = [const {
+/// One for each PE.
+pub static MARKS: [Mark; crate::pe::MAX] = [const {
     Mark {
         counter: AtomicU64::new(0),
         count: AtomicU64::new(0),
@@ -34,7 +35,8 @@ static MARKS: [Mark; crate::pe::MAX] = [const {
 
 unsafe extern "C" {
     fn bench_calls(function: u64, x1: u64, x2: u64, rounds: u64) -> u64;
-    fn bench_event();
+    /// The shortest handler that can be; its argument is its `Mark`.
+    pub fn bench_event();
     fn bench_started();
     fn bench_begin();
     fn bench_end();
@@ -102,6 +104,13 @@ pub fn run(machine: &'static Machine, entered: u64) {
     if let Err(why) = calls(env)
         .and_then(|()| own_signals(env))
         .and_then(|()| others(env))
+        .and_then(|()| {
+            if machine.argument("longest").is_some() {
+                longest::run(env)
+            } else {
+                Ok(())
+            }
+        })
     {
         say!("payload: the benchmark failed: {why}");
     }
@@ -110,8 +119,12 @@ pub fn run(machine: &'static Machine, entered: u64) {
 /// Prints `ticks` for `times` times something as instructions for one.
 fn report(key: &str, ticks: u64, times: u64) {
     end();
-    let per_tick = 1_000_000_000 / arch::counter_frequency();
-    say!("bench {key} {}", ticks * per_tick / times);
+    say!("bench {key} {}", instructions(ticks) / times);
+}
+
+/// Ticks of the counter as instructions.
+pub fn instructions(ticks: u64) -> u64 {
+    ticks * (1_000_000_000 / arch::counter_frequency())
 }
 
 /// A measurement begins.

@@ -20,6 +20,10 @@ pub struct Board {
     pub el3: Range<u64>,
     /// Whether a PE that is powered down loses its timers.
     pub timers_stop: bool,
+    /// The power controller, if the Normal world can reach one: registers as the FVP Base RevC's.
+    pub power_controller: Option<usize>,
+    /// Where the firmware looks for a device tree first, if that is RAM that nothing loads anew after a reset.
+    pub forged_tree: Option<usize>,
     /// A GiB of addresses below 4 GiB that no test needs as it is.
     pub spare_gib: usize,
     /// Addresses of what is no RAM, or not the Normal world's.
@@ -36,6 +40,8 @@ static BOARDS: [Board; 2] = [
         rtc_intid: 32 + 2,
         el3: 0x0e00_0000..0x1000_0000,
         timers_stop: false,
+        power_controller: None,
+        forged_tree: None,
         // RAM of a machine that has more than two.
         spare_gib: 3,
         not_ram: &[
@@ -66,6 +72,8 @@ static BOARDS: [Board; 2] = [
         rtc_intid: 32 + 4,
         el3: 0x0400_0000..0x0420_0000,
         timers_stop: true,
+        power_controller: Some(0x1c10_0000),
+        forged_tree: Some(0x8200_0000),
         // PCIe.
         spare_gib: 1,
         not_ram: &[

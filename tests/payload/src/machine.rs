@@ -34,6 +34,8 @@ pub struct Machine {
     pub has_psci: bool,
     /// See `has_psci`.
     pub has_sdei: bool,
+    /// The device tree.
+    pub tree: &'static [u8],
     /// The command line.
     pub bootargs: &'static str,
 }
@@ -74,6 +76,7 @@ impl Machine {
             power_down: None,
             has_psci: compatible(tree, "/psci", "arm,psci-1.0"),
             has_sdei: compatible(tree, "/firmware/sdei", "arm,sdei-1.0"),
+            tree: tree.data(),
             bootargs: "",
         };
         for cpu in tree

@@ -17,6 +17,7 @@ mod console;
 mod event;
 mod gic;
 mod line;
+mod longest;
 mod machine;
 mod pe;
 mod psci;

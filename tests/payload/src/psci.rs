@@ -1,7 +1,7 @@
 //! PSCI's and SMCCC's calls as an operating system makes them (DEN0022, DEN0028).
 
 use crate::check::{Outcome, fail};
-use smccc::{psci as id, smc32, smc64};
+use smccc::{psci as id, smc64};
 
 /// SUCCESS, and AFFINITY_INFO's ON.
 pub const SUCCESS: i64 = 0;
@@ -21,9 +21,9 @@ pub const INVALID_ADDRESS: i64 = -9;
 /// AFFINITY_INFO's OFF.
 pub const OFF: i64 = 1;
 
-/// A call of the SMC32 convention; the answer is a signed 32-bit number.
+/// A call of the SMC32 convention. All 64 bits of x0 are the answer: an error is sign-extended.
 pub fn call32(function: u32, a: u32, b: u32, c: u32) -> i64 {
-    i64::from(smc32(function, [a, b, c, 0, 0, 0, 0])[0].cast_signed())
+    call64(function, a.into(), b.into(), c.into())
 }
 
 /// A call of the SMC64 convention.

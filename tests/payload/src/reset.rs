@@ -4,7 +4,8 @@
 //!
 //! Which boot this is stands in memory that the payload never clears and QEMU keeps over a reset.
 
-use crate::check::{Outcome, check, equal, wait};
+use crate::check::{Outcome, check, equal, fail, wait};
+use crate::event::{TIMER, arm_timer};
 use crate::machine::Machine;
 use crate::pe::{Finish, Job, Pe};
 use crate::tests::Env;
@@ -12,6 +13,8 @@ use crate::tests::linux::{event_0_row, on_each, probe_row};
 use crate::{arch, gic, psci, say, sdei};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU64, Ordering::*};
+use dtoolkit::fdt::Fdt;
+use dtoolkit::{Node, Property};
 
 /// What lives through a reset.
 #[repr(C)]
@@ -57,7 +60,7 @@ pub fn run(machine: &'static Machine) {
     };
     say!("run reset.{name}");
     let env = Env::new(machine);
-    match whole(env) {
+    match whole(env).and_then(|()| nothing_believed(machine, boot)) {
         Ok(()) => {
             say!("ok reset.{name}");
             survivor.passed.fetch_add(1, Relaxed);
@@ -77,7 +80,7 @@ pub fn run(machine: &'static Machine) {
     }
     // SAFETY: Cleans one line to memory, where it survives the caches being turned off.
     unsafe { asm!("dc civac, {}", "dsb sy", in(reg) &raw const SURVIVOR, options(nostack)) };
-    if let Err(why) = next(env) {
+    if let Err(why) = forge(machine).and_then(|()| next(env)) {
         say!("not ok reset.{name}: {why}");
     }
     say!("payload: the machine went on after what should have ended it");
@@ -141,6 +144,54 @@ fn whole(env: &'static Env) -> Outcome {
     on_each(env, |_, _| {
         check("interrupts arrive", gic::interrupts_work())
     })
+}
+
+/// Where the firmware would find it after the reset, leaves a device tree that has EL3 crash, arm its Secure timer for
+/// anyone, and clear addresses at which there is no RAM: EL3 must not take the Normal world's word for any of it.
+fn forge(machine: &'static Machine) -> Outcome {
+    /// What the harness has EL3 ignore, and what it must not ignore before the Normal world has run.
+    const NAMES: [&[u8]; 2] = [b"bl31,later\0", b"bl31,crash\0"];
+    /// A range of RAM of this size ends behind all there is.
+    const HUGE: u64 = 1 << 40;
+    let Some(place) = machine.board.forged_tree else {
+        return Ok(());
+    };
+    // SAFETY: RAM that nothing else uses; the tree may be there already.
+    unsafe { core::ptr::copy(machine.tree.as_ptr(), place as *mut u8, machine.tree.len()) };
+    // SAFETY: As above.
+    let forged = unsafe { core::slice::from_raw_parts_mut(place as *mut u8, machine.tree.len()) };
+    let [old, new] = NAMES;
+    if let Some(at) = forged.windows(old.len()).position(|bytes| bytes == old) {
+        forged[at..][..new.len()].copy_from_slice(new);
+    }
+    check(
+        "the tree has an option that crashes",
+        forged.windows(new.len()).any(|bytes| bytes == new),
+    )?;
+    // The last two cells of the memory node's `reg`.
+    let tree = Fdt::new(machine.tree).map_err(|_| ()).ok();
+    let memory = tree.and_then(|tree| tree.find_node("/memory"));
+    let reg = memory.and_then(|memory| memory.property("reg"));
+    let Some(reg) = reg else {
+        return fail("the tree has no memory");
+    };
+    let end = reg.value().as_ptr_range().end as usize - machine.tree.as_ptr() as usize;
+    forged[end - 8..end].copy_from_slice(&HUGE.to_be_bytes());
+    for line in forged.chunks(64) {
+        // SAFETY: Cleans one line to memory, where it survives the caches being turned off.
+        unsafe { asm!("dc civac, {}", "dsb sy", in(reg) line.as_ptr(), options(nostack)) };
+    }
+    psci::mem_protect(true);
+    Ok(())
+}
+
+/// What [`forge`] left is not what EL3 goes by.
+fn nothing_believed(machine: &'static Machine, boot: usize) -> Outcome {
+    if machine.board.forged_tree.is_none() || boot == 0 {
+        return Ok(());
+    }
+    check("EL3's timer is not offered", arm_timer(TIMER, 0) != 0)?;
+    check("RAM that there is not", machine.ram.end <= 0xff00_0000)
 }
 
 /// With everything registered, enabled and running.

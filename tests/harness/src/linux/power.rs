@@ -1,7 +1,9 @@
 //! What Linux does with power, and with its own death: suspend, hotplug under
 //! event 0, reboot, kexec, kdump; and with a guest of its own.
 
-use super::{Boot, FORBIDDEN_WEDGED, NEWEST, NMI, Test, detected, scripted, using_nmi};
+use super::{
+    Boot, Dumped, FORBIDDEN_WEDGED, NEWEST, NMI, Test, Wedge, detected, scripted, using_nmi,
+};
 
 /// Lines that no healthy run shows in which backtraces are asked for.
 const FORBIDDEN_BACKTRACES: &[&str] = &[
@@ -25,18 +27,31 @@ const FORBIDDEN_BACKTRACES: &[&str] = &[
 /// PEs of a machine on a few processors of the host don't spin.
 const IN_TURN: &[&str] = &["-icount", "shift=1,sleep=off"];
 
-/// Where LKDTM spins with interrupts masked.
-const WEDGED: &str = "lkdtm_HARDLOCKUP";
+/// The CPU that LKDTM spins on with interrupts masked.
+pub(super) const WEDGED: Dumped = Dumped {
+    function: "lkdtm_HARDLOCKUP",
+    masked: true,
+};
+
+/// The CPU that panicked in event 0's handler.
+pub(super) const PANICKED: Dumped = Dumped {
+    function: "__crash_kexec",
+    masked: true,
+};
 
 /// All of these tests.
 pub(super) fn tests() -> Vec<Test> {
     let mut tests = vec![
-        suspend(4, true),
-        suspend(8, false),
+        suspend("NMI: suspend to RAM and to idle, 4 CPUs", 4, |_| {}),
+        suspend(
+            "NMI: suspend to RAM and to idle, 8 CPUs without EL2",
+            8,
+            |test| test.el2 = false,
+        ),
         storm(),
         reboot_modes(),
-        guest(),
-        kexec(),
+        guest(GUEST, |_| {}),
+        kexec(KEXEC, |_| {}),
     ];
     tests.extend(kdump());
     tests.push(wide(8, ONE_BY_ONE, &[]));
@@ -64,18 +79,16 @@ pub(super) fn slow() -> Vec<Test> {
     ]
 }
 
-/// Suspends and wakes, to RAM and to idle.
-pub(crate) fn suspend(cpus: u32, el2: bool) -> Test {
-    let where_ = if el2 { "" } else { " without EL2" };
-    let name = format!("NMI: suspend to RAM and to idle, {cpus} CPUs{where_}");
-    let mut test = scripted(&name, NMI, "suspend", cpus);
-    test.el2 = el2;
+/// Suspends and wakes, to RAM and to idle. `change` is made to the machine.
+pub(crate) fn suspend(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> Test {
+    let mut test = scripted(name, NMI, "suspend", cpus);
     test.forbidden = FORBIDDEN_BACKTRACES;
+    change(&mut test);
     let test = using_nmi(test)
         .expect("PM: suspend entry \\(deep\\)")
-        .expect("bl31-test: mem 10$")
+        .expect("bl31-test: mem done$")
         .expect("PM: suspend entry \\(s2idle\\)")
-        .expect("bl31-test: freeze 10$");
+        .expect("bl31-test: freeze done$");
     test.expect("bl31-test: backtraces done")
         .expect("reboot: Power down")
         .power_off()
@@ -127,10 +140,14 @@ pub(crate) fn reboot_modes() -> Test {
         .power_off()
 }
 
-/// Event 0 comes while a guest runs.
-pub(crate) fn guest() -> Test {
-    let mut test = scripted("NMI: a guest that event 0 interrupts", NMI, "kvm", 4);
+/// The name of [`guest`]'s own test.
+pub(crate) const GUEST: &str = "NMI: a guest that event 0 interrupts";
+
+/// Event 0 comes while a guest runs. `change` is made to the machine.
+pub(crate) fn guest(name: &str, change: impl FnOnce(&mut Test)) -> Test {
+    let mut test = scripted(name, NMI, "kvm", 4);
     test.forbidden = FORBIDDEN_BACKTRACES;
+    change(&mut test);
     using_nmi(test)
         .expect("kvm: the guest runs")
         .expect("NMI backtrace for cpu 1\\b")
@@ -141,18 +158,22 @@ pub(crate) fn guest() -> Test {
         .power_off()
 }
 
-/// Starts one kernel after another.
-pub(crate) fn kexec() -> Test {
+/// The name of [`kexec`]'s own test.
+pub(crate) const KEXEC: &str = "NMI: kexec, 10 in a row";
+
+/// Starts one kernel after another. `change` is made to the machine.
+pub(crate) fn kexec(name: &str, change: impl FnOnce(&mut Test)) -> Test {
     let boot = Boot::Linux {
         kernel: NMI,
         script: Some("kexec"),
-        // A kernel that uses LPIs leaves them on, and the second kernel after it
-        // takes its own memory for their tables: Linux has this against it.
+        // A kernel that uses LPIs leaves them on, and one that follows takes its own
+        // memory for their tables (docs/boot.md): Linux has this against it.
         append: "irqchip.gicv3_nolpi=1",
     };
-    let mut test = Test::new("NMI: kexec, 10 in a row", boot);
+    let mut test = Test::new(name, boot);
     test.forbidden = FORBIDDEN_BACKTRACES;
     test.has_kernel = true;
+    change(&mut test);
     let mut test = using_nmi(test).expect("bl31-test: kernel 0 works");
     for kernel in 1..=10 {
         test = test
@@ -164,22 +185,22 @@ pub(crate) fn kexec() -> Test {
 }
 
 /// One way in which a kernel with a wedged CPU dies.
-struct Kdump {
+pub(super) struct Kdump {
     /// What is special about it.
-    name: &'static str,
+    pub name: &'static str,
     /// For the kernel's command line.
-    append: &'static str,
+    pub append: &'static str,
     /// What the console says of the panic.
-    panic: &'static str,
+    pub panic: &'static str,
     /// How the other CPUs are stopped.
-    stopped: &'static str,
+    pub stopped: &'static str,
     /// How many of 4 CPUs the capture kernel brings up.
-    up: u32,
-    /// The function that the dump shows a CPU in.
-    function: &'static str,
+    pub up: u32,
+    /// A CPU that the dump shows.
+    pub cpu: Dumped,
 }
 
-const BY_SDEI: &str = "SMP: retry stop with SDEI NMI for CPUs 1$";
+const BY_SDEI: &str = Wedge::Masked.stopped(false);
 
 /// On another CPU, with the four ends of the wedged CPU's handler; by the watchdog;
 /// and from inside the handler.
@@ -190,7 +211,7 @@ const KDUMPS: [Kdump; 6] = [
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 3,
-        function: WEDGED,
+        cpu: WEDGED,
     },
     Kdump {
         name: "CPU_OFF in the handler",
@@ -198,7 +219,7 @@ const KDUMPS: [Kdump; 6] = [
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 4,
-        function: WEDGED,
+        cpu: WEDGED,
     },
     Kdump {
         name: "handler resumed, then CPU_OFF",
@@ -206,7 +227,7 @@ const KDUMPS: [Kdump; 6] = [
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 4,
-        function: WEDGED,
+        cpu: WEDGED,
     },
     Kdump {
         name: "handler resumed, then parked",
@@ -214,7 +235,7 @@ const KDUMPS: [Kdump; 6] = [
         panic: "sysrq triggered crash",
         stopped: BY_SDEI,
         up: 3,
-        function: WEDGED,
+        cpu: WEDGED,
     },
     Kdump {
         name: "panic by the watchdog",
@@ -222,7 +243,7 @@ const KDUMPS: [Kdump; 6] = [
         panic: "Hard LOCKUP",
         stopped: BY_SDEI,
         up: 3,
-        function: WEDGED,
+        cpu: WEDGED,
     },
     Kdump {
         name: "panic in the handler",
@@ -230,37 +251,39 @@ const KDUMPS: [Kdump; 6] = [
         panic: "in event 0's handler",
         stopped: "SMP: stopping secondary CPUs",
         up: 4,
-        function: "__crash_kexec",
+        cpu: PANICKED,
     },
 ];
 
 /// A kernel dies, and another saves its memory: each way to do so.
 pub(crate) fn kdump() -> Vec<Test> {
-    let test = |kdump: &Kdump| {
-        let name = format!("NMI: kdump, {}", kdump.name);
-        let mut test = scripted(&name, NMI, "kdump", 4);
-        if let Boot::Linux { append, .. } = &mut test.boot {
-            *append = kdump.append;
-        }
-        test.memory = "448M";
-        test.forbidden = FORBIDDEN_WEDGED;
-        test.has_kernel = true;
-        test.has_disk = true;
-        let up = kdump.up;
-        using_nmi(test)
-            .expect("bl31-test: panicking")
-            .expect(format!("Kernel panic - not syncing: {}", kdump.panic))
-            .expect(kdump.stopped)
-            .expect("Starting crashdump kernel")
-            .expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
-            .expect("bl31-test: captured")
-            .expect(format!("bl31-test: {up} CPUs up, {up} answered"))
-            .expect("bl31-test: vmcore saved")
-            .expect("reboot: Power down")
-            .power_off()
-            .vmcore(kdump.function)
-    };
+    let test = |kdump: &Kdump| dies(&format!("NMI: kdump, {}", kdump.name), kdump, |_| {});
     KDUMPS.iter().map(test).collect()
+}
+
+/// A kernel dies in this way, and another saves its memory. `change` is made to the
+/// machine.
+pub(super) fn dies(name: &str, kdump: &Kdump, change: impl FnOnce(&mut Test)) -> Test {
+    let mut test = scripted(name, NMI, "kdump", 4);
+    test.append(kdump.append);
+    test.memory = "448M";
+    test.forbidden = FORBIDDEN_WEDGED;
+    test.has_kernel = true;
+    test.has_disk = true;
+    change(&mut test);
+    let up = kdump.up;
+    using_nmi(test)
+        .expect("bl31-test: panicking")
+        .expect(format!("Kernel panic - not syncing: {}", kdump.panic))
+        .expect(kdump.stopped)
+        .expect("Starting crashdump kernel")
+        .expect(r"sdei: SDEIv1\.1 \(0x0\) detected in firmware")
+        .expect("bl31-test: captured")
+        .expect(format!("bl31-test: {up} CPUs up, {up} answered"))
+        .expect("bl31-test: vmcore saved")
+        .expect("reboot: Power down")
+        .power_off()
+        .vmcore(kdump.cpu)
 }
 
 /// The thread that prints on the console can be left behind on a wedged CPU; the

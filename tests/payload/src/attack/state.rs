@@ -67,6 +67,12 @@ pub fn spoil(fuzzer: &Fuzzer, in_code: bool, pstate: u64) {
     set_hcr(value);
 }
 
+/// Gives up what this PE has acknowledged and not ended.
+pub fn clear_active_priorities() {
+    // SAFETY: ICC_AP1R0_EL1: with nothing in it no interrupt of the Normal world is active here, and none is being handled.
+    unsafe { asm!("msr S3_0_C12_C9_0, xzr", "isb", options(nostack)) };
+}
+
 unsafe extern "C" {
     fn attack_guest_vectors();
     fn attack_guest_vectors_end();

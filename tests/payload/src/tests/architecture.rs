@@ -38,7 +38,7 @@ fn features_agree_with_calls(_: &'static Env) -> Outcome {
         let offered = features(function);
         check("ARCH_FEATURES", (-1..=1).contains(&offered))?;
         let after = exact(Code::SmcThenSvc, function.into(), &[]);
-        let answered = after.x[0] as u32 != u32::MAX;
+        let answered = after.x[0] != u64::MAX;
         // With rubbish in x1 ARCH_FEATURES itself says NOT_SUPPORTED.
         let there = offered >= 0 && function != id::SMCCC_ARCH_FEATURES;
         equal("whether a call is there", u64::from(answered), there.into())?;
@@ -70,7 +70,7 @@ fn workarounds() -> Outcome {
         features(WORKAROUND_4),
         NOT_SUPPORTED,
     )?;
-    only_x0("WORKAROUND_4", WORKAROUND_4.into(), 0xffff_ffff)
+    only_x0("WORKAROUND_4", WORKAROUND_4.into(), u64::MAX)
 }
 
 fn workarounds_of_this_cpu(_: &'static Env) -> Outcome {
@@ -81,12 +81,12 @@ fn workarounds_of_this_cpu(_: &'static Env) -> Outcome {
 fn workarounds_touch_nothing(_: &'static Env) -> Outcome {
     for function in WORKAROUNDS {
         let answer = if features(function) < 0 {
-            u32::MAX
+            u64::MAX
         } else {
-            function
+            function.into()
         };
         for _ in 0..10 {
-            only_x0("a workaround", function.into(), answer.into())?;
+            only_x0("a workaround", function.into(), answer)?;
             let after = exact(Code::SmcThenSvc, function.into(), &[0]);
             untouched("a workaround with 0", &after, &[0])?;
         }
@@ -111,7 +111,7 @@ fn no_soc_id(_: &'static Env) -> Outcome {
     }
     for kind in [0, 1, 2, 3, 0xffff_ffff] {
         let after = exact(Code::SmcThenSvc, id::SMCCC_ARCH_SOC_ID.into(), &[kind]);
-        equal("SOC_ID", after.x[0], 0xffff_ffff)?;
+        equal("SOC_ID", after.x[0], u64::MAX)?;
         untouched("SOC_ID", &after, &[kind])?;
         let after = exact(Code::SmcThenSvc, SOC_ID_64.into(), &[kind]);
         equal("SOC_ID, SMC64", after.x[0], u64::MAX)?;
@@ -251,7 +251,7 @@ fn availability_of_no_register(_: &'static Env) -> Outcome {
     let narrow = FEATURE_AVAILABILITY & !(1 << 30);
     equal("ARCH_FEATURES", features(narrow), psci::NOT_SUPPORTED)?;
     let after = exact(Code::SmcThenSvc, narrow.into(), &[SCR]);
-    equal("FEATURE_AVAILABILITY, SMC32", after.x[0], 0xffff_ffff)?;
+    equal("FEATURE_AVAILABILITY, SMC32", after.x[0], u64::MAX)?;
     untouched("FEATURE_AVAILABILITY, SMC32", &after, &[SCR])
 }
 

@@ -91,7 +91,7 @@ fn smc32_is_not_supported(env: &'static Env) -> Outcome {
             function.id() & !(1 << 30),
             &[0, Code::Event.address(), 0, 0],
         );
-        equal("an SMC32 encoding", after.x[0] & 0xffff_ffff, 0xffff_ffff)?;
+        equal("an SMC32 encoding", after.x[0], u64::MAX)?;
         untouched(
             "an SMC32 encoding",
             &after,

@@ -129,7 +129,6 @@ impl Env {
 }
 
 const AREAS: &[&[Test]] = &[
-    // Before anything else suspends.
     psci_states::TESTS,
     smccc::TESTS,
     architecture::TESTS,

@@ -9,6 +9,8 @@ use crate::psci::{
     self, ALREADY_ON, INVALID_ADDRESS, INVALID_PARAMETERS, NOT_SUPPORTED, OFF, ON_PENDING,
 };
 use crate::{gic, sdei};
+use arm_gic::InterruptGroup;
+use arm_gic::gicv3::GicCpuInterface;
 use core::sync::atomic::{AtomicI64, AtomicU64, Ordering::*};
 use smccc::psci as id;
 
@@ -28,6 +30,7 @@ tests! { "psci":
     1 standby_with_interrupt_waiting,
     2 standby_woken_by_interrupt,
     2 fresh_after_cpu_on,
+    2 off_with_an_interrupt_active,
     2 off_and_on_100_times,
     2 all_off_and_on_20_times,
     3 two_turn_on_a_third,
@@ -400,6 +403,29 @@ fn fresh_after_cpu_on(env: &'static Env) -> Outcome {
             sdei::signal(pe.mpidr()),
             sdei::INVALID_PARAMETERS,
         )?;
+    }
+    Ok(())
+}
+
+/// A PE that goes off before it has ended an interrupt comes back with none active, as
+/// after a power-down. Linux stops its CPUs so when it dies.
+fn off_with_an_interrupt_active(env: &'static Env) -> Outcome {
+    let acknowledge: Job = |pe, _| {
+        gic::send(pe);
+        wait("the PE's own SGI", gic::waiting)?;
+        let taken = GicCpuInterface::get_and_acknowledge_interrupt(InterruptGroup::Group1);
+        check("an interrupt is active", taken.is_some() && !gic::idle())
+    };
+    for _ in 0..3 {
+        let pe = env.other(0)?;
+        pe.run(acknowledge, 0)?;
+        pe.turn_off()?;
+        let pe = env.other(0)?;
+        let works: Job = |_, _| {
+            check("no interrupt is active", gic::idle())?;
+            check("interrupts arrive", gic::interrupts_work())
+        };
+        pe.run(works, 0)?;
     }
     Ok(())
 }

@@ -10,13 +10,15 @@ use crate::psci::{
     self, ALREADY_ON, DENIED, INVALID_PARAMETERS, NOT_SUPPORTED, OFF, ON_PENDING, SUCCESS,
 };
 use crate::{gic, sdei};
-use core::sync::atomic::{AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use smccc::psci as id;
 
 tests! { "psci":
     2 os_initiated_mode,
+    3 poll_for_off_while_others_turn_it_on,
     1 the_last_pe_stays_on,
     2 the_last_two_race_off,
+    2 wake_request_for_a_pe_that_is_off,
     2 freeze_and_turn_on,
     2 default_suspend,
     2 on_while_suspended,
@@ -92,12 +94,26 @@ fn await_hw_state(pe: &'static Pe, state: i64) -> Outcome {
     wait("NODE_HW_STATE never said so", || hw_state(pe, 0) == state)
 }
 
-/// The mode can be changed to this one only before anything suspends, so this has to be the first test that does.
+/// Platform-coordinated idle first, then OS-initiated.
 fn os_initiated_mode(env: &'static Env) -> Outcome {
     const PLATFORM: u32 = 0;
     const OS: u32 = 1;
     let set = |mode| psci::call32(id::PSCI_SET_SUSPEND_MODE, mode, 0, 0);
     let pe = env.other(0)?;
+    suspend(pe, STANDBY)?;
+    await_hw_state(pe, HW_STANDBY)?;
+    if env.machine.pes > 2 {
+        equal(
+            "SET_SUSPEND_MODE(OSI) with one suspended and one off",
+            set(OS),
+            DENIED,
+        )?;
+    }
+    wake(pe)?;
+    pe.finish()?;
+    suspend(pe, CLUSTER_DOWN)?;
+    await_hw_state(pe, HW_OFF)?;
+    wake(pe)?;
     equal("SET_SUSPEND_MODE(OSI)", set(OS), SUCCESS)?;
     equal("SET_SUSPEND_MODE(OSI) again", set(OS), SUCCESS)?;
     let context: *const Pe = env.me();
@@ -133,6 +149,61 @@ fn os_initiated_mode(env: &'static Env) -> Outcome {
     wake(pe)?;
     pe.turn_off()?;
     equal("SET_SUSPEND_MODE(PC)", set(PLATFORM), SUCCESS)
+}
+
+/// Tells the other PEs of [`poll_for_off_while_others_turn_it_on`] to end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Goes off, and comes back when another PE turns this one on, again and again.
+const GO_OFF: Job = |me, _| {
+    while !STOP.load(Acquire) {
+        let answer = arch::go_away(id::PSCI_CPU_OFF, [0; 3], &CELLS[0]);
+        equal("CPU_OFF", answer, arch::RESUMED)?;
+        pe::adopt(me.index());
+    }
+    Ok(())
+};
+
+/// Turns the PE with this index on without a pause, as often as it lets itself be turned on.
+const TURN_ON: Job = |_, target| {
+    let target = Pe::at(target as usize).mpidr();
+    let cell = CELLS[0].as_ptr() as u64;
+    while !STOP.load(Acquire) {
+        match psci::cpu_on(target, Code::ComeBack.address(), cell) {
+            SUCCESS | ALREADY_ON | ON_PENDING => {}
+            answer => equal("CPU_ON of a PE that goes off and on", answer, ALREADY_ON)?,
+        }
+    }
+    Ok(())
+};
+
+/// One PE waits to see another one off, which all the others turn on at once again: it does see it, on a machine that
+/// runs its PEs in turn, too. Nobody pauses: this is what Arm's test firmware does.
+fn poll_for_off_while_others_turn_it_on(env: &'static Env) -> Outcome {
+    // Far more than it takes, and soon over where it takes for ever.
+    const POLLS: u32 = 100_000;
+    env.all_on()?;
+    for target in env.others() {
+        STOP.store(false, Release);
+        for caller in env.others().filter(|pe| pe.index() != target.index()) {
+            caller.start(TURN_ON, target.index() as u64)?;
+        }
+        target.start(GO_OFF, 0)?;
+        let seen = (0..POLLS).any(|_| psci::affinity_info(target.mpidr(), 0) == OFF);
+        STOP.store(true, Release);
+        for caller in env.others().filter(|pe| pe.index() != target.index()) {
+            caller.finish()?;
+        }
+        // It may be off for the last time.
+        wait("the target comes on", || {
+            let cell = CELLS[0].as_ptr() as u64;
+            psci::cpu_on(target.mpidr(), Code::ComeBack.address(), cell);
+            target.is_ready()
+        })?;
+        target.finish()?;
+        check("AFFINITY_INFO said OFF", seen)?;
+    }
+    Ok(())
 }
 
 /// There would be no PE left to turn one on.
@@ -202,6 +273,76 @@ fn the_last_two_race_off(env: &'static Env) -> Outcome {
     race_off(env.me(), other)?;
     other.finish()?;
     equal("refusals", REFUSED.load(Acquire), ROUNDS)
+}
+
+/// The FVP's power controller, which the Normal world can reach.
+struct PowerController(usize);
+
+impl PowerController {
+    const PPONR: usize = 0x04;
+    const PWKUPR: usize = 0x0c;
+    const PSYSR: usize = 0x10;
+
+    fn register(&self, offset: usize) -> *mut u32 {
+        (self.0 + offset) as *mut u32
+    }
+
+    /// PPONR: powers a PE on.
+    fn power_on(&self, pe: &Pe) {
+        // SAFETY: A register of a device that is there, by the machine's description.
+        unsafe { self.register(Self::PPONR).write_volatile(pe.mpidr() as u32) };
+    }
+
+    /// PWKUPR: lets the GIC power a PE on.
+    fn enable_wake_requests(&self, pe: &Pe) {
+        let name = pe.mpidr() as u32 | 1 << 31;
+        // SAFETY: As above.
+        unsafe { self.register(Self::PWKUPR).write_volatile(name) };
+    }
+
+    /// PSYSR of a PE.
+    fn status(&self, pe: &Pe) -> u32 {
+        let register = self.register(Self::PSYSR);
+        // SAFETY: As above. No other PE asks the controller now.
+        unsafe {
+            register.write_volatile(pe.mpidr() as u32);
+            register.read_volatile()
+        }
+    }
+
+    /// PSYSR.L0: whether a PE has power.
+    fn is_on(&self, pe: &Pe) -> bool {
+        self.status(pe) >> 29 & 1 == 1
+    }
+
+    /// PSYSR.WK: whether the GIC powered a PE on last.
+    fn was_woken(&self, pe: &Pe) -> bool {
+        self.status(pe) >> 24 & 0b11 == 0b11
+    }
+}
+
+/// A PE that is off and gets power that PSCI was not asked for stays off: it does not run below EL3, at its old entry
+/// point or anywhere, and can be turned on as before.
+fn wake_request_for_a_pe_that_is_off(env: &'static Env) -> Outcome {
+    let Some(controller) = env.machine.board.power_controller.map(PowerController) else {
+        return Ok(());
+    };
+    for round in 0..10 {
+        let pe = env.other(0)?;
+        pe.turn_off()?;
+        wait("the PE has no power", || !controller.is_on(pe))?;
+        if round % 2 == 0 {
+            controller.enable_wake_requests(pe);
+            gic::send(pe);
+            wait("the GIC powers the PE on", || controller.was_woken(pe))?;
+        } else {
+            controller.power_on(pe);
+        }
+        wait("the PE has no power again", || !controller.is_on(pe))?;
+        equal("AFFINITY_INFO", psci::affinity_info(pe.mpidr(), 0), OFF)?;
+        check("the PE does not run", !pe.is_ready())?;
+    }
+    Ok(())
 }
 
 fn freeze_and_turn_on(env: &'static Env) -> Outcome {

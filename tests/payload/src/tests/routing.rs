@@ -312,7 +312,7 @@ fn unregister_while_it_runs_elsewhere(env: &'static Env) -> Outcome {
         PENDING,
     )?;
     equal("STATUS", sdei::status(SHARED), RUNNING)?;
-    equal("UNREGISTER again", sdei::unregister(SHARED), DENIED)?;
+    equal("UNREGISTER again", sdei::unregister(SHARED), PENDING)?;
     equal("REGISTER", sdei::register(SHARED, 4, 0), DENIED)?;
     equal("ENABLE", sdei::enable(SHARED), DENIED)?;
     equal("routing mode", sdei::get_info(SHARED, 3), DENIED)?;

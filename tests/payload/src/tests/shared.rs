@@ -1,6 +1,6 @@
 //! Shared events of bound SPIs: the real-time clock's and the UART's.
 
-use super::bound::lowering;
+use super::bound::{PRIORITIES, lowering};
 use super::{Env, tests};
 use crate::check::{Outcome, check, equal, wait};
 use crate::event::try_register;
@@ -119,32 +119,45 @@ fn client_settings_survive(env: &'static Env) -> Outcome {
     for line in SPIS {
         for edge in [false, true] {
             for target in targets {
-                let want = settings(edge, target);
-                line.lower();
-                line::set(line.intid(), want);
-                line::enable(line.intid(), true);
-                check("as set", line::settings(line.intid()) == want)?;
-                equal("BIND", bind(line.intid()), SHARED as i64)?;
-                for flags in [0, TO_PE] {
-                    let answer = try_register(SHARED, flags, env.me().mpidr(), lowering(line));
-                    equal("REGISTER", answer, 0)?;
-                    equal("ENABLE", sdei::enable(SHARED), 0)?;
-                    unmask()?;
-                    line.pulse();
-                    handled(1)?;
-                    line::out_of_reach(line.intid())?;
-                    equal("UNREGISTER", sdei::unregister(SHARED), 0)?;
-                    check("not enabled", !line::is_enabled(line.intid()))?;
-                    check("as it was", line::settings(line.intid()) == want)?;
-                }
-                equal("RELEASE", release(SHARED), 0)?;
-                check("as it was", line::settings(line.intid()) == want)?;
-                sdei::pe_mask();
+                survives(env, line, settings(edge, target))?;
             }
+        }
+        for priority in PRIORITIES {
+            let want = Settings {
+                priority,
+                ..settings(false, env.me())
+            };
+            survives(env, line, want)?;
         }
         line::set(line.intid(), settings(false, env.me()));
         line::usable(line)?;
     }
+    Ok(())
+}
+
+/// Binds the line with these settings; they come back at UNREGISTER and RELEASE.
+#[track_caller]
+fn survives(env: &'static Env, line: Line, want: Settings) -> Outcome {
+    line.lower();
+    line::set(line.intid(), want);
+    line::enable(line.intid(), true);
+    check("as set", line::settings(line.intid()) == want)?;
+    equal("BIND", bind(line.intid()), SHARED as i64)?;
+    for flags in [0, TO_PE] {
+        let answer = try_register(SHARED, flags, env.me().mpidr(), lowering(line));
+        equal("REGISTER", answer, 0)?;
+        equal("ENABLE", sdei::enable(SHARED), 0)?;
+        unmask()?;
+        line.pulse();
+        handled(1)?;
+        line::out_of_reach(line.intid())?;
+        equal("UNREGISTER", sdei::unregister(SHARED), 0)?;
+        check("not enabled", !line::is_enabled(line.intid()))?;
+        check("as it was", line::settings(line.intid()) == want)?;
+    }
+    equal("RELEASE", release(SHARED), 0)?;
+    check("as it was", line::settings(line.intid()) == want)?;
+    sdei::pe_mask();
     Ok(())
 }
 

@@ -126,11 +126,7 @@ fn refused(_: &'static Env) -> Outcome {
         return Ok(());
     }
     let invalid = |function: u32, bits| {
-        let error = if function == RND64 {
-            INVALID_PARAMETERS.cast_unsigned()
-        } else {
-            u64::from(INVALID_PARAMETERS as u32)
-        };
+        let error = INVALID_PARAMETERS.cast_unsigned();
         let [status, rest @ ..] = results(function, bits)?;
         equal("TRNG_RND of too few or too many", status, error)?;
         check("no entropy with an error", rest == [0; 3])
@@ -151,7 +147,7 @@ fn refused(_: &'static Env) -> Outcome {
         0xc400_0052,
     ] {
         let after = exact(Code::SmcThenSvc, function, &[]);
-        equal("no call of TRNG's", after.x[0] as u32, u32::MAX)?;
+        equal("no call of TRNG's", after.x[0], u64::MAX)?;
         untouched("no call of TRNG's", &after, &[])?;
     }
     Ok(())
@@ -162,12 +158,7 @@ fn absent_without_feat_rng(_: &'static Env) -> Outcome {
         return Ok(());
     }
     for function in ALL {
-        let error = if function == RND64 {
-            u64::MAX
-        } else {
-            0xffff_ffff
-        };
-        only_x0("TRNG without FEAT_RNG", function.into(), error)?;
+        only_x0("TRNG without FEAT_RNG", function.into(), u64::MAX)?;
     }
     Ok(())
 }
