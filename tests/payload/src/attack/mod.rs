@@ -2,7 +2,7 @@
 //! anything of EL3's shows or is wrong.
 //!
 //! Words of the command line: `seed=N`, `calls=N` (in total), `patience=SECONDS` (of the counter, that a PE may do nothing),
-//! and `no-gic`, `no-waker`, `no-states` (HCR_EL2 and PSTATE.IL), `no-power` (going off and sleeping), which leave out. One
+//! and `no-gic`, `no-waker`, `no-nmi`, `no-states` (HCR_EL2 and PSTATE.IL), `no-power` (going off and sleeping), which leave out. One
 //! thread that runs the PEs in turn makes a seed repeatable.
 
 mod calls;
@@ -37,6 +37,7 @@ const MAX: usize = 8;
 struct Options {
     no_gic: bool,
     no_waker: bool,
+    no_nmi: bool,
     no_states: bool,
     no_power: bool,
 }
@@ -243,6 +244,7 @@ pub fn run(machine: &'static Machine) {
     OPTIONS.call_once(|| Options {
         no_gic: has("no-gic"),
         no_waker: has("no-waker"),
+        no_nmi: has("no-nmi"),
         no_states: has("no-states"),
         no_power: has("no-power"),
     });

@@ -173,6 +173,9 @@ impl Fuzzer {
     }
 
     fn write_noted(&self, address: u64, value: u32) {
+        if self.options().no_nmi && address & 0xf80 == INMIR {
+            return;
+        }
         self.note(Kind::Write, address, &[value.into()]);
         write(address, value);
     }
