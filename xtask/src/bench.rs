@@ -287,7 +287,7 @@ impl<'a> Bench<'a> {
             el2: true,
             in_turn: true,
             old_qemu: false,
-            append,
+            append: append.into(),
             memory: None,
             nodes: (0, 0),
         };

@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use harness::linux::{self, Boot, Dumped, Files, Step};
-use harness::{Board, Failure, Machine, Qemu, Session, Tally, payload};
+use harness::{Board, Failure, Machine, Qemu, Session, Tally, attack, payload};
 
 use crate::image::{self, Image, Platform};
 use crate::qemu::{self, Choice};
@@ -39,9 +39,13 @@ pub struct Options {
     /// How many machines run at the same time
     #[arg(long, default_value_t = default_jobs())]
     jobs: usize,
-    /// The tests with Linux on many PEs too, which take many minutes each
+    /// The tests with Linux on many PEs too, and 100 million random calls: many
+    /// minutes each
     #[arg(long)]
     slow: bool,
+    /// Seed of the first random attack; the next ones' follow
+    #[arg(long, default_value_t = attack::SEED)]
+    seed: u64,
     /// Command line of the payload, e.g. filter=psci
     #[arg(long, default_value = "")]
     payload_append: String,
@@ -54,6 +58,8 @@ enum Group {
     Unit,
     /// A bare-metal program in the kernel's place
     Payload,
+    /// The same program as an attacker of the image
+    Attack,
     /// Unmodified Linux and U-Boot
     Linux,
 }
@@ -101,6 +107,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         tally += run_payload(options)?;
         tally += instruction_counts(options)?;
     }
+    if wanted(Group::Attack) {
+        tally += run_attack(options)?;
+    }
     if wanted(Group::Linux) {
         tally += run_linux(options)?;
     }
@@ -129,6 +138,11 @@ fn list(options: &Options, wanted: impl Fn(Group) -> bool) {
     }
     if wanted(Group::Payload) && matches(options, bench::CHECK) {
         println!("payload: {}", bench::CHECK);
+    }
+    if wanted(Group::Attack) {
+        for run in attacks(options) {
+            println!("attack: {}", run.0.name);
+        }
     }
     if wanted(Group::Linux) {
         for test in linux_tests(options) {
@@ -257,6 +271,21 @@ fn instruction_counts(options: &Options) -> Result<Tally> {
     })
 }
 
+/// What a run of the payload came to.
+fn verdict_of(result: Result<(payload::Verdict, Session), Failure>) -> Outcome {
+    match result {
+        Ok((verdict, _)) if verdict.tally.failed == 0 => Outcome {
+            tally: verdict.tally,
+            report: String::new(),
+        },
+        Ok((verdict, session)) => Outcome {
+            tally: verdict.tally,
+            report: session.failure(verdict.failures.join("\n")).to_string(),
+        },
+        Err(failure) => failure.into(),
+    }
+}
+
 fn run_payload_on(
     bench: &Bench,
     runs: &[&payload::Run],
@@ -278,24 +307,66 @@ fn run_payload_on(
             let machine = bench.complete(machine, &name)?;
             jobs.push(Job {
                 name,
-                run: Box::new(
-                    move |name| match payload::run(&machine, name, &project::logs()) {
-                        Ok((verdict, _)) if verdict.tally.failed == 0 => Outcome {
-                            tally: verdict.tally,
-                            report: String::new(),
-                        },
-                        Ok((verdict, session)) => Outcome {
-                            tally: verdict.tally,
-                            report: session.failure(verdict.failures.join("\n")).to_string(),
-                        },
-                        Err(failure) => failure.into(),
-                    },
-                ),
+                run: Box::new(move |name| {
+                    verdict_of(payload::run(&machine, name, &project::logs()))
+                }),
             });
         }
     }
     let mut tally = run_jobs(&in_turn, options.jobs);
     // PEs that wait for each other need all of the host's cores.
+    tally += run_jobs(&at_once, 1);
+    Ok(tally)
+}
+
+/// The runs of the attacker, and whether each is a random one.
+fn attacks(options: &Options) -> Vec<(payload::Run, bool)> {
+    let known = attack::known().into_iter().map(|run| (run, false));
+    let random = attack::random(options.seed, options.slow);
+    known
+        .chain(random.into_iter().map(|run| (run, true)))
+        .filter(|(run, _)| matches(options, &run.name))
+        .collect()
+}
+
+fn run_attack(options: &Options) -> Result<Tally> {
+    let runs = attacks(options);
+    if runs.is_empty() {
+        return Ok(Tally::default());
+    }
+    println!(
+        "== attack: random calls and known attacks; the first seed is {}",
+        options.seed
+    );
+    let program = image::build_payload()?;
+    let Some(bench) = Bench::of(Board::QemuVirt, options)? else {
+        return Ok(skipped(runs.len()));
+    };
+    let (mut in_turn, mut at_once) = (Vec::new(), Vec::new());
+    for (run, is_random) in &runs {
+        for (qemu, name) in for_each_qemu(&bench.qemus, &run.name, run.old_qemu) {
+            let append = options.payload_append.as_str();
+            let mut machine = run.machine(&qemu, &bench.image.bin, &program, append);
+            if *is_random {
+                attack::prepare(&mut machine);
+            }
+            let with = if *is_random {
+                attack::run
+            } else {
+                payload::run
+            };
+            let jobs = if run.in_turn {
+                &mut in_turn
+            } else {
+                &mut at_once
+            };
+            jobs.push(Job {
+                name,
+                run: Box::new(move |name| verdict_of(with(&machine, name, &project::logs()))),
+            });
+        }
+    }
+    let mut tally = run_jobs(&in_turn, options.jobs);
     tally += run_jobs(&at_once, 1);
     Ok(tally)
 }

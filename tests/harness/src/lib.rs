@@ -6,6 +6,7 @@
 //! and [`payload`] are the tables of tests; [`tally`] counts them. [`tree`] edits the
 //! device trees that some machines are given.
 
+pub mod attack;
 pub mod board;
 pub mod fvp;
 pub mod linux;

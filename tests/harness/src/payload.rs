@@ -38,7 +38,7 @@ pub struct Run {
     /// Whether it is also run on the oldest QEMU there is.
     pub old_qemu: bool,
     /// The payload's command line, unless there is another one.
-    pub append: &'static str,
+    pub append: String,
     /// RAM, as QEMU writes sizes, if not what the board has.
     pub memory: Option<&'static str>,
     /// NUMA nodes: how many, and the size of each in KiB. That is the
@@ -76,7 +76,7 @@ pub fn runs() -> Vec<Run> {
     // As many as a GICv3 has on QEMU: each is turned on, gets event 0, and goes off.
     let mut all = run_on(Board::QemuVirt, 512, true, true);
     all.name = format!("{}, signals", all.name);
-    all.append = "filter=signal";
+    all.append = "filter=signal".into();
     runs.push(all);
     runs.extend(memory());
     runs.extend(resets());
@@ -89,7 +89,7 @@ pub fn runs() -> Vec<Run> {
             .map_or(4, |most| 4.min(*most));
         let mut crashes = run_on(board, cpus, true, true);
         crashes.name = format!("{}, crashes", crashes.name);
-        crashes.append = CRASHES;
+        crashes.append = CRASHES.into();
         crashes.old_qemu = false;
         runs.push(crashes);
     }
@@ -102,7 +102,7 @@ fn resets() -> impl Iterator<Item = Run> {
         let cpus = *board.abilities().cpus.last().unwrap_or(&1);
         let mut run = run_on(board, cpus, true, true);
         run.name = format!("{}, resets", run.name);
-        run.append = "stage=reset";
+        run.append = "stage=reset".into();
         run.memory = Some("512M");
         run
     })
@@ -124,12 +124,12 @@ fn memory() -> impl Iterator<Item = Run> {
             run.name, nodes.0, nodes.1
         );
         run.nodes = nodes;
-        run.append = append;
+        run.append = append.into();
         run
     })
 }
 
-fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
+pub(crate) fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
     let el = if el2 { "EL2" } else { "no EL2" };
     let how = if in_turn { "in turn" } else { "at once" };
     Run {
@@ -140,7 +140,7 @@ fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
         el2,
         in_turn,
         old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
-        append: "",
+        append: String::new(),
         memory: None,
         nodes: (0, 0),
     }
@@ -185,7 +185,7 @@ impl Run {
             machine.options.push(("later".into(), "panic".into()));
         }
         let append = if append.is_empty() {
-            self.append
+            &self.append
         } else {
             append
         };
@@ -217,7 +217,15 @@ pub fn run(machine: &Machine, name: &str, logs: &Path) -> Result<(Verdict, Sessi
     if crashes {
         session.expect_crash();
     }
+    finish(session)
+}
 
+/// Waits for the payload's end in a session, and for the machine's.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn finish(mut session: Session) -> Result<(Verdict, Session), Failure> {
     let last = session.expect(r"^payload: \d+ passed, \d+ failed$")?;
     session.power_off()?;
     let verdict = verdict(&session.text());

@@ -27,6 +27,20 @@ pub fn print(arguments: fmt::Arguments) {
     }
 }
 
+/// Takes the console from a PE that has it and does not go on.
+pub fn take() {
+    let Some(uart) = UART.get() else { return };
+    for _ in 0..100_000 {
+        if !uart.is_locked() {
+            return;
+        }
+        crate::arch::relax();
+    }
+    // SAFETY: Whoever has the console has had it for longer than any line takes. Should it go on after all, two PEs write
+    // to the UART's registers, which only mixes their characters.
+    unsafe { uart.force_unlock() };
+}
+
 /// Prints one line.
 #[macro_export]
 macro_rules! say {

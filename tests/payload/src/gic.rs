@@ -2,7 +2,7 @@
 
 use crate::machine::Machine;
 use crate::pe::Pe;
-use crate::{arch, say};
+use crate::{arch, attack, say};
 use arm_gic::gicv3::registers::{Gicd, GicrSgi};
 use arm_gic::gicv3::{
     GicCpuInterface, GicDistributor, GicRedistributorIterator, SgiTarget, SgiTargetGroup,
@@ -109,7 +109,9 @@ pub extern "C" fn interrupt() {
     // There may be none: event 0's SGI, of Group 0 and a higher priority, can come between the exception and here,
     // and hides this one until EL3 has taken it.
     GicCpuInterface::handle_interrupt(InterruptGroup::Group1, |intid| {
-        if intid != SGI {
+        if attack::is_active() {
+            attack::interrupted();
+        } else if intid != SGI {
             say!("payload: interrupt {intid:?} that nobody asked for");
         }
         Pe::current().interrupts.fetch_add(1, AcqRel);

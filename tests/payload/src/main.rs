@@ -1,14 +1,15 @@
 //! A BL33 that asks the firmware under it questions and says on the console whether the answers are right.
 //!
 //! It is an arm64 Image, entered at EL2 or EL1. Words of its command line: `filter=SUBSTRING` runs only the tests
-//! whose name contains it, `bench` counts instructions instead, `stage=reset` goes through resets,
-//! `stage=protect` through one with its memory protected.
+//! whose name contains it, `bench` counts instructions instead, `attack` makes random calls, `stage=reset` goes through
+//! resets, `stage=protect` through one with its memory protected.
 //! Per test it prints `run NAME`, then `ok NAME` or `not ok NAME: why`; at the end
 //! `payload: N passed, N failed`, and powers the machine off.
 #![no_std]
 #![no_main]
 
 mod arch;
+mod attack;
 mod bench;
 mod board;
 mod check;
@@ -74,6 +75,12 @@ extern "C" fn boot_main(tree: *const u8, counter: u64) -> ! {
         .any(|word| word == "bench")
     {
         bench::run(machine, counter);
+    } else if machine
+        .bootargs
+        .split_ascii_whitespace()
+        .any(|word| word == "attack")
+    {
+        attack::run(machine);
     } else {
         tests::run(machine);
     }

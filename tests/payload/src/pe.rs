@@ -2,7 +2,7 @@
 
 use crate::arch::{self, Code};
 use crate::check::{Outcome, check, equal, wait};
-use crate::{gic, psci, sdei};
+use crate::{attack, gic, psci, sdei};
 use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 use spin::mutex::SpinMutex;
 
@@ -38,6 +38,14 @@ impl Finish {
         Self {
             function: sdei::Function::Complete.id(),
             argument: 1,
+        }
+    }
+
+    /// COMPLETE with an argument that may be none.
+    pub fn complete_with(argument: u64) -> Self {
+        Self {
+            function: sdei::Function::Complete.id(),
+            argument,
         }
     }
 
@@ -253,6 +261,11 @@ impl Pe {
         Ok(())
     }
 
+    /// Gives the PE, which is off, something to do as soon as it is turned on. [`finish`](Self::finish) waits for it.
+    pub fn prepare(&'static self, job: Job, argument: u64) {
+        *self.work.lock() = Some((job, argument));
+    }
+
     /// Waits for the end of what [`start`](Self::start) started, and hands on its result.
     #[track_caller]
     pub fn finish(&self) -> Outcome {
@@ -340,6 +353,9 @@ impl Pe {
 pub extern "C" fn secondary_main(pe: &'static Pe) -> ! {
     arch::adopt(pe);
     gic::init_pe();
+    if attack::is_active() {
+        attack::start(pe);
+    }
     work(pe)
 }
 
@@ -351,14 +367,14 @@ pub fn adopt(index: usize) {
 
 fn work(pe: &'static Pe) -> ! {
     loop {
-        pe.state.store(READY, Release);
-        while pe.state.load(Acquire) != BUSY {
-            arch::relax();
-        }
         let work = pe.work.lock().take();
         if let Some((job, argument)) = work {
             let result = job(pe, argument);
             *pe.result.lock() = result;
+        }
+        pe.state.store(READY, Release);
+        while pe.state.load(Acquire) != BUSY {
+            arch::relax();
         }
     }
 }

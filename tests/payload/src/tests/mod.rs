@@ -2,7 +2,7 @@
 
 mod aarch32;
 mod architecture;
-mod bound;
+pub mod bound;
 mod bugs;
 mod calls;
 mod clients;
@@ -10,13 +10,13 @@ mod edges;
 mod explicit;
 mod handler;
 mod handover;
-mod interrupted;
+pub mod interrupted;
 pub mod linux;
 mod power;
 mod psci_arguments;
 mod psci_states;
 mod routing;
-mod shared;
+pub mod shared;
 mod signals;
 mod smccc;
 mod stress;
@@ -26,28 +26,29 @@ mod trng;
 use crate::check::Outcome;
 use crate::machine::Machine;
 use crate::pe::Pe;
-use crate::{line, psci, say, sdei};
+use crate::{attack, line, psci, say, sdei};
 use core::sync::atomic::Ordering::Release;
 
 /// One question to the firmware.
 pub struct Test {
     /// `area.what`.
-    name: &'static str,
+    pub name: &'static str,
     /// How many PEs it needs; with fewer it is not run.
-    pes: usize,
-    run: fn(&'static Env) -> Outcome,
+    pub pes: usize,
+    /// What it does.
+    pub run: fn(&'static Env) -> Outcome,
 }
 
 /// A module's tests: `tests! { "area": 1 function, 2 function }`, each with the PEs it needs.
 macro_rules! tests {
     ($area:literal: $($pes:literal $function:ident),* $(,)?) => {
         /// What this module asks.
-        pub const TESTS: &[super::Test] = &[
-            $(super::Test { name: concat!($area, ".", stringify!($function)), pes: $pes, run: $function }),*
+        pub const TESTS: &[$crate::tests::Test] = &[
+            $($crate::tests::Test { name: concat!($area, ".", stringify!($function)), pes: $pes, run: $function }),*
         ];
     };
 }
-use tests;
+pub(crate) use tests;
 
 /// What every test gets: the machine, with all PEs but the one that runs it off.
 pub struct Env {
@@ -156,7 +157,13 @@ pub fn run(machine: &'static Machine) {
     let filter = machine.argument("filter=").unwrap_or("");
     let env = Env::new(machine);
     let (mut passed, mut failed) = (0, 0);
-    for test in AREAS.iter().copied().flatten() {
+    // Those of the attacks have runs of their own.
+    let areas = if filter.starts_with("attack") {
+        &[attack::rows::TESTS]
+    } else {
+        AREAS
+    };
+    for test in areas.iter().copied().flatten() {
         if test.pes > machine.pes || !test.name.contains(filter) {
             continue;
         }
