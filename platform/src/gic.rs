@@ -495,6 +495,12 @@ pub fn acknowledge() -> Option<u32> {
         return None;
     }
     write_icc_eoir0_el1(IccEoir0El1::from_bits_retain(u64::from(intid)));
+    // No other Group 0 interrupt is active here, so this is what the register has.
+    // QEMU up to 11 ignores the write before it while the Normal world handles an NMI
+    // (FEAT_GICv3_NMI), and for a Group 0 interrupt that is marked as one: nothing
+    // would ever arrive on this PE again.
+    // SAFETY: EL3 has no active interrupt, so that is true of its priorities.
+    unsafe { write_icc_ap0r0_el1(0) };
     Some(intid)
 }
 
