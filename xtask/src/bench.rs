@@ -1,7 +1,6 @@
 //! `bench`: how many instructions calls cost, beside Trusted Firmware-A; and the
 //! test that they don't become more without anyone's wanting it.
 
-use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,7 +13,6 @@ use harness::session::{BANNER, Session};
 use serde_json::json;
 
 use crate::image::{self, Image, Platform};
-use crate::longest::{self, Longest};
 use crate::qemu::{self, Choice};
 use crate::{floor, functions, process, project};
 
@@ -30,9 +28,6 @@ pub struct Options {
     /// QEMU to use: newest, oldest, or a program
     #[arg(long, default_value = "newest")]
     qemu: Choice,
-    /// Record the longest times in EL3 in xtask/src/longest.txt
-    #[arg(long, conflicts_with = "functions")]
-    record: bool,
 }
 
 /// On how many PEs the figures are measured.
@@ -108,13 +103,13 @@ const FIGURES: [Figure; 13] = [
     figure("psci_version", "PSCI_VERSION", 210, 70, 49).with_floor(floor::CALL),
     figure("sdei_version", "SDEI_VERSION", 231, 70, 50).with_floor(floor::CLIENT_CALL),
     figure("sdei_status", "SDEI_EVENT_STATUS(0)", 274, 90, 56).with_floor(floor::CLIENT_CALL),
-    figure("unknown_fid", "unknown function ID", 202, 70, 67).with_floor(floor::CALL),
+    figure("unknown_fid", "unknown function ID", 202, 70, 66).with_floor(floor::CALL),
     figure(
         "signal_self_entered",
         "SIGNAL to self, handler entered",
         1662,
         350,
-        194,
+        190,
     )
     .with_floor(floor::SIGNAL_SELF_ENTERED),
     figure(
@@ -122,7 +117,7 @@ const FIGURES: [Figure; 13] = [
         "SIGNAL to self, handled and completed",
         2913,
         600,
-        314,
+        310,
     )
     .with_floor(floor::SIGNAL_SELF_COMPLETED),
     figure(
@@ -130,7 +125,7 @@ const FIGURES: [Figure; 13] = [
         "SIGNAL to a masked PE: the call alone",
         351,
         120,
-        113,
+        109,
     )
     .with_floor(floor::SIGNAL_OTHER),
     figure(
@@ -138,16 +133,16 @@ const FIGURES: [Figure; 13] = [
         "SIGNAL to a masked PE, until in its handler",
         1672,
         400,
-        250,
+        248,
     )
     .with_floor(floor::SIGNAL_OTHER_ENTERED),
-    figure(BROADCAST, BROADCAST_WHAT, 2958, 650, 405).with_floor(floor::BROADCAST),
+    figure(BROADCAST, BROADCAST_WHAT, 2958, 650, 403).with_floor(floor::BROADCAST),
     figure(
         "cpu_on",
         "CPU_ON until the PE's first instruction",
         2597,
         1500,
-        1110,
+        1115,
     ),
     figure(
         RESET,
@@ -156,7 +151,7 @@ const FIGURES: [Figure; 13] = [
         1_000_000,
         606_170,
     ),
-    figure(FLASH, "bytes in flash", 105_564, 64 << 10, 64_480),
+    figure(FLASH, "bytes in flash", 105_564, 64 << 10, 64_064),
 ];
 
 /// What is measured.
@@ -191,18 +186,8 @@ pub fn run(options: &Options) -> Result<()> {
         }
         wider.push((pes, per_pe));
     }
-    let [few, many] = longest::PES;
-    let columns = [bench.longest(few)?, bench.longest(many)?];
     if options.json {
-        print_json(&counts, &wider, &columns);
-    } else {
-        longest::print(&columns);
-    }
-    if options.record {
-        fs::write(
-            project::root().join(longest::FILE),
-            longest::record(&columns),
-        )?;
+        print_json(&counts, &wider);
     }
     Ok(())
 }
@@ -223,9 +208,8 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
         println!("skipped: {CHECK}, which were recorded with {RECORDED_WITH} and QEMU 10");
         return Ok(None);
     }
-    let bench = Bench::new(qemu)?;
-    let counts = bench.measure(PES, &[])?;
-    let mut worse: Vec<String> = FIGURES
+    let counts = Bench::new(qemu)?.measure(PES, &[])?;
+    let worse: Vec<String> = FIGURES
         .iter()
         .filter_map(|figure| {
             let ours = count(&counts, figure.key)?;
@@ -233,17 +217,11 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
             (ours > figure.limit()).then(|| format!("{what}: {ours}, recorded {recorded}"))
         })
         .collect();
-    for (column, pes) in longest::PES.into_iter().enumerate() {
-        if !longest::is_recorded() {
-            break;
-        }
-        worse.extend(longest::worse(&bench.longest(pes)?, column)?);
-    }
     if worse.is_empty() {
         return Ok(Some(()));
     }
     bail!(
-        "more than 2 % worse than recorded in xtask/src/bench.rs and longest.txt:\n{}",
+        "more than 2 % worse than recorded in xtask/src/bench.rs:\n{}",
         worse.join("\n")
     )
 }
@@ -262,23 +240,6 @@ impl<'a> Bench<'a> {
 
     /// All the figures, by key, on so many PEs.
     fn measure(&self, pes: u32, extra: &[String]) -> Result<Vec<(String, u64)>> {
-        self.counts(&self.text(pes, "bench", extra)?)
-    }
-
-    /// The longest times in EL3, on so many PEs.
-    fn longest(&self, pes: u32) -> Result<Longest> {
-        let text = self.text(pes, "bench longest", &[])?;
-        if let Some(failure) = text
-            .lines()
-            .find(|line| line.starts_with("payload: the benchmark failed"))
-        {
-            bail!("{failure}");
-        }
-        longest::read(&text)
-    }
-
-    /// What the payload prints.
-    fn text(&self, pes: u32, append: &'static str, extra: &[String]) -> Result<String> {
         let run = payload::Run {
             board: harness::Board::QemuVirt,
             name: "bench".into(),
@@ -287,7 +248,7 @@ impl<'a> Bench<'a> {
             el2: true,
             in_turn: true,
             old_qemu: false,
-            append: append.into(),
+            append: "bench".into(),
             memory: None,
             nodes: (0, 0),
         };
@@ -295,19 +256,15 @@ impl<'a> Bench<'a> {
         // One tick of the counter is one instruction.
         machine.extra = vec!["-icount".into(), "shift=0,sleep=off".into()];
         machine.extra.extend_from_slice(extra);
-        (|| {
+        let text = (|| {
             let mut session =
                 Session::start(&machine, "bench", &project::logs(), &["bl31: cannot boot"])?;
             session.expect(BANNER)?;
             session.power_off()?;
             Ok(session.text())
         })()
-        .map_err(|failure: harness::Failure| anyhow!("{failure}"))
-    }
-
-    /// The figures in what it printed.
-    fn counts(&self, text: &str) -> Result<Vec<(String, u64)>> {
-        let mut counts = payload::bench(text);
+        .map_err(|failure: harness::Failure| anyhow!("{failure}"))?;
+        let mut counts = payload::bench(&text);
         counts.push((FLASH.to_owned(), std::fs::metadata(&self.image.bin)?.len()));
         let missing: Vec<&str> = FIGURES
             .iter()
@@ -438,7 +395,7 @@ fn ratio(larger: u64, smaller: u64) -> String {
     }
 }
 
-fn print_json(counts: &[(String, u64)], wider: &[(u32, Option<u64>)], columns: &[Longest; 2]) {
+fn print_json(counts: &[(String, u64)], wider: &[(u32, Option<u64>)]) {
     let rows: Vec<_> = FIGURES
         .iter()
         .map(|figure| {
@@ -455,7 +412,6 @@ fn print_json(counts: &[(String, u64)], wider: &[(u32, Option<u64>)], columns: &
         .chain(wider.iter().map(
             |(pes, ours)| json!({ "key": BROADCAST, "what": BROADCAST_WHAT, "pes": pes, "ours": ours }),
         ))
-        .chain(longest::json(columns))
         .collect();
     println!("{:#}", json!(rows));
 }

@@ -11,7 +11,6 @@ mod fvp;
 mod image;
 mod initramfs;
 mod install;
-mod longest;
 mod nmi_kernel;
 mod process;
 mod project;

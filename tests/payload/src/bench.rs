@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::pe::{Job, Pe};
 use crate::sdei::Function;
 use crate::tests::Env;
-use crate::{arch, longest, psci, say, sdei};
+use crate::{arch, psci, say, sdei};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::*};
@@ -18,15 +18,14 @@ const ROUNDS: u64 = 100;
 
 /// What a handler of the benchmark leaves.
 #[repr(C)]
-pub struct Mark {
+struct Mark {
     /// The counter at its first instruction.
-    pub counter: AtomicU64,
+    counter: AtomicU64,
     /// How often it ran.
-    pub count: AtomicU64,
+    count: AtomicU64,
 }
 
-/// One for each PE.
-pub static MARKS: [Mark; crate::pe::MAX] = [const {
+static MARKS: [Mark; crate::pe::MAX] = [const {
     Mark {
         counter: AtomicU64::new(0),
         count: AtomicU64::new(0),
@@ -35,8 +34,7 @@ pub static MARKS: [Mark; crate::pe::MAX] = [const {
 
 unsafe extern "C" {
     fn bench_calls(function: u64, x1: u64, x2: u64, rounds: u64) -> u64;
-    /// The shortest handler that can be; its argument is its `Mark`.
-    pub fn bench_event();
+    fn bench_event();
     fn bench_started();
     fn bench_begin();
     fn bench_end();
@@ -104,13 +102,6 @@ pub fn run(machine: &'static Machine, entered: u64) {
     if let Err(why) = calls(env)
         .and_then(|()| own_signals(env))
         .and_then(|()| others(env))
-        .and_then(|()| {
-            if machine.argument("longest").is_some() {
-                longest::run(env)
-            } else {
-                Ok(())
-            }
-        })
     {
         say!("payload: the benchmark failed: {why}");
     }
@@ -119,12 +110,8 @@ pub fn run(machine: &'static Machine, entered: u64) {
 /// Prints `ticks` for `times` times something as instructions for one.
 fn report(key: &str, ticks: u64, times: u64) {
     end();
-    say!("bench {key} {}", instructions(ticks) / times);
-}
-
-/// Ticks of the counter as instructions.
-pub fn instructions(ticks: u64) -> u64 {
-    ticks * (1_000_000_000 / arch::counter_frequency())
+    let per_tick = 1_000_000_000 / arch::counter_frequency();
+    say!("bench {key} {}", ticks * per_tick / times);
 }
 
 /// A measurement begins.

@@ -18,7 +18,6 @@ mod crash;
 mod event;
 mod gic;
 mod line;
-mod longest;
 mod machine;
 mod pe;
 mod psci;
