@@ -1,6 +1,6 @@
 //! Random writes to the GIC: the distributor's registers, those of every PE's redistributor, and the CPU interface's.
 //!
-//! Two interrupts of each PE are left as they are, since the fuzzer relies on them: see [`lines::LEFT_ALONE`]. LPIs stay off,
+//! Two interrupts of each PE are left as they are, since the fuzzer relies on them: see [`super::lines::LEFT_ALONE`]. LPIs stay off,
 //! since a redistributor that has them writes to memory of its own choice. GICD_CTLR is put right at once.
 
 use super::Fuzzer;
