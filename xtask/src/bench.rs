@@ -1,6 +1,7 @@
 //! `bench`: how many instructions calls cost, beside Trusted Firmware-A; and the
 //! test that they don't become more without anyone's wanting it.
 
+use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,6 +14,7 @@ use harness::session::{BANNER, Session};
 use serde_json::json;
 
 use crate::image::{self, Image, Platform};
+use crate::longest::{self, Longest};
 use crate::qemu::{self, Choice};
 use crate::{floor, functions, process, project};
 
@@ -28,6 +30,12 @@ pub struct Options {
     /// QEMU to use: newest, oldest, or a program
     #[arg(long, default_value = "newest")]
     qemu: Choice,
+    /// Show only the longest times in EL3
+    #[arg(long, conflicts_with_all = ["functions", "json"])]
+    longest: bool,
+    /// Record the longest times in EL3 in xtask/src/longest.txt
+    #[arg(long, conflicts_with = "functions")]
+    record: bool,
 }
 
 /// On how many PEs the figures are measured.
@@ -173,6 +181,11 @@ pub fn run(options: &Options) -> Result<()> {
     if options.functions {
         return bench.print_functions();
     }
+    if options.longest {
+        let columns = bench.longest_columns()?;
+        longest::print(&columns);
+        return options.record(&columns);
+    }
     let counts = bench.measure(PES, &[])?;
     if !options.json {
         print_table(&counts);
@@ -186,10 +199,24 @@ pub fn run(options: &Options) -> Result<()> {
         }
         wider.push((pes, per_pe));
     }
+    let columns = bench.longest_columns()?;
     if options.json {
-        print_json(&counts, &wider);
+        print_json(&counts, &wider, &columns);
+    } else {
+        longest::print(&columns);
     }
-    Ok(())
+    options.record(&columns)
+}
+
+impl Options {
+    /// Records the longest times, if that is asked for.
+    fn record(&self, columns: &[Longest; 2]) -> Result<()> {
+        if self.record {
+            let file = project::root().join(longest::FILE);
+            fs::write(file, longest::record(columns))?;
+        }
+        Ok(())
+    }
 }
 
 /// The name of [`check`] among the tests.
@@ -208,8 +235,9 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
         println!("skipped: {CHECK}, which were recorded with {RECORDED_WITH} and QEMU 10");
         return Ok(None);
     }
-    let counts = Bench::new(qemu)?.measure(PES, &[])?;
-    let worse: Vec<String> = FIGURES
+    let bench = Bench::new(qemu)?;
+    let counts = bench.measure(PES, &[])?;
+    let mut worse: Vec<String> = FIGURES
         .iter()
         .filter_map(|figure| {
             let ours = count(&counts, figure.key)?;
@@ -217,11 +245,17 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
             (ours > figure.limit()).then(|| format!("{what}: {ours}, recorded {recorded}"))
         })
         .collect();
+    for (column, pes) in longest::PES.into_iter().enumerate() {
+        if !longest::is_recorded() {
+            break;
+        }
+        worse.extend(longest::worse(&bench.longest(pes)?, column)?);
+    }
     if worse.is_empty() {
         return Ok(Some(()));
     }
     bail!(
-        "more than 2 % worse than recorded in xtask/src/bench.rs:\n{}",
+        "more than 2 % worse than recorded in xtask/src/bench.rs and longest.txt:\n{}",
         worse.join("\n")
     )
 }
@@ -240,6 +274,29 @@ impl<'a> Bench<'a> {
 
     /// All the figures, by key, on so many PEs.
     fn measure(&self, pes: u32, extra: &[String]) -> Result<Vec<(String, u64)>> {
+        self.counts(&self.text(pes, "bench", extra)?)
+    }
+
+    /// The longest times in EL3, by number of PEs as in [`longest::PES`].
+    fn longest_columns(&self) -> Result<[Longest; 2]> {
+        let [few, many] = longest::PES;
+        Ok([self.longest(few)?, self.longest(many)?])
+    }
+
+    /// The longest times in EL3, on so many PEs.
+    fn longest(&self, pes: u32) -> Result<Longest> {
+        let text = self.text(pes, "bench longest", &[])?;
+        if let Some(failure) = text
+            .lines()
+            .find(|line| line.starts_with("payload: the benchmark failed"))
+        {
+            bail!("{failure}");
+        }
+        longest::read(&text)
+    }
+
+    /// What the payload prints.
+    fn text(&self, pes: u32, append: &'static str, extra: &[String]) -> Result<String> {
         let run = payload::Run {
             board: harness::Board::QemuVirt,
             name: "bench".into(),
@@ -248,7 +305,7 @@ impl<'a> Bench<'a> {
             el2: true,
             in_turn: true,
             old_qemu: false,
-            append: "bench".into(),
+            append: append.into(),
             memory: None,
             nodes: (0, 0),
         };
@@ -256,15 +313,19 @@ impl<'a> Bench<'a> {
         // One tick of the counter is one instruction.
         machine.extra = vec!["-icount".into(), "shift=0,sleep=off".into()];
         machine.extra.extend_from_slice(extra);
-        let text = (|| {
+        (|| {
             let mut session =
                 Session::start(&machine, "bench", &project::logs(), &["bl31: cannot boot"])?;
             session.expect(BANNER)?;
             session.power_off()?;
             Ok(session.text())
         })()
-        .map_err(|failure: harness::Failure| anyhow!("{failure}"))?;
-        let mut counts = payload::bench(&text);
+        .map_err(|failure: harness::Failure| anyhow!("{failure}"))
+    }
+
+    /// The figures in what it printed.
+    fn counts(&self, text: &str) -> Result<Vec<(String, u64)>> {
+        let mut counts = payload::bench(text);
         counts.push((FLASH.to_owned(), std::fs::metadata(&self.image.bin)?.len()));
         let missing: Vec<&str> = FIGURES
             .iter()
@@ -395,7 +456,7 @@ fn ratio(larger: u64, smaller: u64) -> String {
     }
 }
 
-fn print_json(counts: &[(String, u64)], wider: &[(u32, Option<u64>)]) {
+fn print_json(counts: &[(String, u64)], wider: &[(u32, Option<u64>)], columns: &[Longest; 2]) {
     let rows: Vec<_> = FIGURES
         .iter()
         .map(|figure| {
@@ -412,6 +473,7 @@ fn print_json(counts: &[(String, u64)], wider: &[(u32, Option<u64>)]) {
         .chain(wider.iter().map(
             |(pes, ours)| json!({ "key": BROADCAST, "what": BROADCAST_WHAT, "pes": pes, "ours": ours }),
         ))
+        .chain(longest::json(columns))
         .collect();
     println!("{:#}", json!(rows));
 }

@@ -11,6 +11,7 @@ mod fvp;
 mod image;
 mod initramfs;
 mod install;
+mod longest;
 mod nmi_kernel;
 mod process;
 mod project;

@@ -8,7 +8,7 @@ use crate::machine::Machine;
 use crate::pe::{Job, Pe};
 use crate::sdei::Function;
 use crate::tests::Env;
-use crate::{arch, psci, say, sdei};
+use crate::{arch, longest, psci, say, sdei};
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::*};
@@ -96,13 +96,17 @@ global_asm!(
 
 /// Runs the benchmark; `entered` is the counter at the payload's first instruction.
 pub fn run(machine: &'static Machine, entered: u64) {
-    say!("bench rounds {ROUNDS}");
-    report("reset_to_bl33", entered, 1);
-    let env = Env::new(machine);
-    if let Err(why) = calls(env)
-        .and_then(|()| own_signals(env))
-        .and_then(|()| others(env))
-    {
+    let outcome = if machine.argument("longest").is_some() {
+        longest::run(Env::new(machine))
+    } else {
+        say!("bench rounds {ROUNDS}");
+        report("reset_to_bl33", entered, 1);
+        let env = Env::new(machine);
+        calls(env)
+            .and_then(|()| own_signals(env))
+            .and_then(|()| others(env))
+    };
+    if let Err(why) = outcome {
         say!("payload: the benchmark failed: {why}");
     }
 }
@@ -110,8 +114,12 @@ pub fn run(machine: &'static Machine, entered: u64) {
 /// Prints `ticks` for `times` times something as instructions for one.
 fn report(key: &str, ticks: u64, times: u64) {
     end();
-    let per_tick = 1_000_000_000 / arch::counter_frequency();
-    say!("bench {key} {}", ticks * per_tick / times);
+    say!("bench {key} {}", instructions(ticks) / times);
+}
+
+/// Ticks of the counter as instructions.
+pub fn instructions(ticks: u64) -> u64 {
+    ticks * (1_000_000_000 / arch::counter_frequency())
 }
 
 /// A measurement begins.

@@ -18,6 +18,7 @@ mod crash;
 mod event;
 mod gic;
 mod line;
+mod longest;
 mod machine;
 mod pe;
 mod psci;

@@ -1,0 +1,943 @@
+//! `bench longest`: how long each call and each interrupt may be in EL3.
+//!
+//! Each is made in the states that are thought to be its worst, in turn: with the other PEs off, with all on and
+//! masked, with only the last of them unmasked, and with one PE off. The lines are read by `cargo xtask bench`, which
+//! keeps the largest figure of each call. A figure contains two instructions of the caller's, those of an interrupt
+//! and of a PE that goes away up to thirty.
+//!
+//! `-icount` runs the PEs in turn, and the counter goes on meanwhile. A PE's turn ends at its `yield`, or after far
+//! more instructions than any figure has; so each measurement starts with a `yield`. After the boot PE, which is the
+//! first, comes the second, and before it the last one.
+
+use crate::arch::{self, Code, Registers};
+use crate::bench::instructions;
+use crate::check::{Outcome, equal, wait};
+use crate::event::{PRIVATE, SHARED, TIMER, TIMER_CRITICAL, TO_PE, arm_timer};
+use crate::line::{self, Line, PPIS, SPIS};
+use crate::pe::{self, Pe};
+use crate::sdei::Function::{self, *};
+use crate::tests::Env;
+use crate::{gic, say, sdei};
+use core::arch::{asm, global_asm};
+use core::mem::offset_of;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{self, Acquire, Relaxed};
+use smccc::{arch as id, psci as power};
+
+/// What the state of the other PEs is called.
+struct State {
+    env: &'static Env,
+    name: &'static str,
+}
+
+/// No event has this number.
+const ABSENT: u64 = 0x7fff_ffff;
+/// No PE has this affinity.
+const NOBODY: u64 = 0xff_00ff_ffff;
+/// Ticks until a timer is over: more than it takes to wait for it.
+const SOON: u64 = 3000;
+
+/// What the handlers of one PE saw and what they shall do.
+#[repr(C)]
+struct Mark {
+    /// The counter when EL3 was last called: just before the call that is measured, or before a handler's last one.
+    since: AtomicU64,
+    /// The call that ends the handler, and its argument.
+    function: AtomicU64,
+    argument: AtomicU64,
+    /// The counter at the first handler's entry; 0: there was none.
+    first: AtomicU64,
+    /// The longest time from the end of a handler to the next one's entry.
+    next: AtomicU64,
+    /// How often handlers ran.
+    count: AtomicU64,
+    /// Set: the handler makes the calls that are for handlers, and leaves their times here.
+    calls: AtomicU64,
+    context: AtomicU64,
+    signal: AtomicU64,
+    status: AtomicU64,
+}
+
+static MARKS: [Mark; pe::MAX] = [const {
+    Mark {
+        since: AtomicU64::new(0),
+        function: AtomicU64::new(0),
+        argument: AtomicU64::new(0),
+        first: AtomicU64::new(0),
+        next: AtomicU64::new(0),
+        count: AtomicU64::new(0),
+        calls: AtomicU64::new(0),
+        context: AtomicU64::new(0),
+        signal: AtomicU64::new(0),
+        status: AtomicU64::new(0),
+    }
+}; pe::MAX];
+
+/// What a PE that went away finds: its stack, and where it says when it came back.
+#[repr(C)]
+struct Cell {
+    stack: AtomicU64,
+    counter: AtomicU64,
+}
+
+static CELL: Cell = Cell {
+    stack: AtomicU64::new(0),
+    counter: AtomicU64::new(0),
+};
+
+unsafe extern "C" {
+    fn longest_event();
+    fn longest_resume();
+    fn longest_started();
+    fn longest_woken();
+    fn longest_await(count: &AtomicU64, was: u64, reads: &mut [u64; 2]);
+}
+
+// longest_event: a handler on the stack of what it interrupted. longest_resume: where COMPLETE_AND_RESUME goes: back
+// to what was interrupted. longest_started: where CPU_ON starts a PE that says when in the word at x0, MMU off, and
+// goes on as CPU_ON usually starts it, with the `Pe` in the word behind it. longest_woken: where a PE comes back that
+// went away; x0 is its `Cell`. longest_await: reads the counter until the word at x0 is not x1; the last two reads are
+// left at x2.
+global_asm!(
+    ".section .text.longest, \"ax\"",
+    ".global longest_event, longest_resume, longest_started, longest_woken, longest_await",
+    "longest_event:",
+    "mrs x0, cntpct_el0",
+    "stp x29, x30, [sp, #-16]!",
+    "bl {handler}",
+    "ldp x29, x30, [sp], #16",
+    "mov x2, x0",
+    "ldp x0, x1, [x2, #{function}]",
+    "mrs x3, cntpct_el0",
+    "str x3, [x2, #{since}]",
+    "smc #0",
+    "b .",
+    "longest_resume:",
+    "eret",
+    "longest_started:",
+    "mrs x1, cntpct_el0",
+    "str x1, [x0]",
+    "ldr x0, [x0, #8]",
+    "b secondary_entry",
+    "longest_woken:",
+    "mrs x1, cntpct_el0",
+    "str x1, [x0, #{counter}]",
+    "b come_back",
+    "longest_await:",
+    "mrs x4, cntpct_el0",
+    "1:",
+    "mov x3, x4",
+    "mrs x4, cntpct_el0",
+    "ldr x5, [x0]",
+    "cmp x5, x1",
+    "b.eq 1b",
+    "stp x3, x4, [x2]",
+    "ret",
+    handler = sym handler,
+    function = const offset_of!(Mark, function),
+    since = const offset_of!(Mark, since),
+    counter = const offset_of!(Cell, counter),
+);
+
+/// Rust's part of `longest_event`, on the PE that runs it; lowers all lines, which would come again.
+extern "C" fn handler(entered: u64) -> &'static Mark {
+    let mark = &MARKS[Pe::current().index()];
+    if mark.first.load(Relaxed) == 0 {
+        mark.first.store(entered, Relaxed);
+    } else {
+        let ticks = entered - mark.since.load(Relaxed);
+        mark.next.fetch_max(ticks, Relaxed);
+    }
+    line::lower_all();
+    if mark.calls.swap(0, Relaxed) != 0 {
+        let me = Pe::current().mpidr();
+        let context = timed(Context.id(), [17, 0, 0, 0, 0]).0;
+        mark.context.store(context, Relaxed);
+        let signal = timed(Signal.id(), [0, me, 0, 0, 0]).0;
+        mark.signal.store(signal, Relaxed);
+        let status = timed(Status.id(), [0; 5]).0;
+        mark.status.store(status, Relaxed);
+    }
+    mark.count.fetch_add(1, Ordering::Release);
+    mark
+}
+
+/// Makes a call; answers the counter's ticks and x0.
+fn timed(function: u64, arguments: [u64; 5]) -> (u64, i64) {
+    let (before, after, answer) = counted(function, arguments);
+    (after - before, answer)
+}
+
+/// Makes a call; answers the counter just before it and just after it, and x0.
+fn counted(function: u64, arguments: [u64; 5]) -> (u64, u64, i64) {
+    let [x1, x2, x3, x4, x5] = arguments;
+    let (before, after, answer): (u64, u64, u64);
+    // SAFETY: The calls made here follow the SMC calling convention, write no memory of ours, and dispatches they
+    // cause keep all registers.
+    unsafe {
+        asm!(
+            "mrs {before}, cntpct_el0",
+            "smc #0",
+            "mrs {after}, cntpct_el0",
+            before = out(reg) before,
+            after = out(reg) after,
+            inout("x0") function => answer,
+            inout("x1") x1 => _,
+            inout("x2") x2 => _,
+            inout("x3") x3 => _,
+            inout("x4") x4 => _,
+            inout("x5") x5 => _,
+        );
+    }
+    (before, after, answer.cast_signed())
+}
+
+impl State {
+    fn say(&self, call: &str, what: &str, ticks: u64) {
+        say!(
+            "longest {} {call}: {what}, {}",
+            instructions(ticks),
+            self.name
+        );
+    }
+
+    /// This PE's mark, with nothing in it. COMPLETE ends its handlers.
+    fn mark(&self) -> &'static Mark {
+        let mark = &MARKS[self.env.me().index()];
+        mark.function.store(Complete.id(), Relaxed);
+        mark.argument.store(0, Relaxed);
+        for word in [&mark.first, &mark.next, &mark.calls] {
+            word.store(0, Relaxed);
+        }
+        mark
+    }
+
+    /// EL3 was entered at `before`, and what was interrupted went on at `after`: says how long it was there until the
+    /// first handler's entry, and after each handler.
+    fn say_parts(&self, call: &str, what: &str, mark: &Mark, before: u64, after: u64) {
+        let first = mark.first.load(Acquire);
+        if first == 0 {
+            return self.say(call, what, after - before);
+        }
+        self.say(call, what, first - before);
+        let end = after - mark.since.load(Relaxed);
+        let ending = if mark.function.load(Relaxed) == Complete.id() {
+            "SDEI_EVENT_COMPLETE"
+        } else {
+            "SDEI_EVENT_COMPLETE_AND_RESUME"
+        };
+        self.say(ending, what, end.max(mark.next.load(Relaxed)));
+    }
+
+    /// Makes any call, and says how long it was. A dispatch at its end belongs to it up to the handler's entry.
+    fn smc(&self, call: &str, what: &str, function: u64, arguments: [u64; 5]) -> i64 {
+        let mark = self.mark();
+        arch::relax();
+        let (before, after, answer) = counted(function, arguments);
+        self.say_parts(call, what, mark, before, after);
+        answer
+    }
+
+    fn sdei(&self, what: &str, function: Function, a: u64, b: u64, c: u64) -> i64 {
+        let name = name(function);
+        self.smc(name, what, function.id(), [a, b, c, 0, 0])
+    }
+
+    fn psci(&self, call: &str, what: &str, function: u32, a: u64, b: u64, c: u64) -> i64 {
+        self.smc(call, what, function.into(), [a, b, c, 0, 0])
+    }
+
+    /// Registers the short handler.
+    fn register(&self, what: &str, event: u64, flags: u64, affinity: u64) -> Outcome {
+        let entry = longest_event as *const () as u64;
+        let arguments = [event, entry, 0, flags, affinity];
+        let answer = self.smc("SDEI_EVENT_REGISTER", what, Register.id(), arguments);
+        equal("REGISTER", answer, 0)
+    }
+
+    /// Raises a line; says how long EL3 was until the handler, or until what was interrupted went on.
+    fn raise(&self, what: &str, line: Line) {
+        let mark = self.mark();
+        arch::relax();
+        let before = arch::counter();
+        line.raise();
+        let after = arch::counter();
+        self.say_parts("interrupt", what, mark, before, after);
+        // Another PE may have it; all of it is over after that PE's turn.
+        arch::relax();
+        arch::relax();
+    }
+
+    /// Waits for an interrupt whose handler counts; says how long EL3 was until it.
+    fn await_handler(&self, what: &str, mark: &Mark, was: u64) {
+        let mut reads = [0; 2];
+        // SAFETY: Reads this word until a handler changes it, and writes `reads`.
+        unsafe { longest_await(&mark.count, was, &mut reads) };
+        let first = mark.first.load(Acquire);
+        let [earlier, later] = reads;
+        let before = if later <= first { later } else { earlier };
+        self.say("interrupt", what, first - before);
+    }
+}
+
+fn name(function: Function) -> &'static str {
+    match function {
+        Version => "SDEI_VERSION",
+        Register => "SDEI_EVENT_REGISTER",
+        Enable => "SDEI_EVENT_ENABLE",
+        Disable => "SDEI_EVENT_DISABLE",
+        Context => "SDEI_EVENT_CONTEXT",
+        Complete => "SDEI_EVENT_COMPLETE",
+        CompleteAndResume => "SDEI_EVENT_COMPLETE_AND_RESUME",
+        Unregister => "SDEI_EVENT_UNREGISTER",
+        Status => "SDEI_EVENT_STATUS",
+        GetInfo => "SDEI_EVENT_GET_INFO",
+        RoutingSet => "SDEI_EVENT_ROUTING_SET",
+        PeMask => "SDEI_PE_MASK",
+        PeUnmask => "SDEI_PE_UNMASK",
+        Bind => "SDEI_INTERRUPT_BIND",
+        Release => "SDEI_INTERRUPT_RELEASE",
+        Signal => "SDEI_EVENT_SIGNAL",
+        Features => "SDEI_FEATURES",
+        PrivateReset => "SDEI_PRIVATE_RESET",
+        SharedReset => "SDEI_SHARED_RESET",
+    }
+}
+
+/// Goes through all of it.
+pub fn run(env: &'static Env) -> Outcome {
+    line::lower_all();
+    sdei::pe_mask();
+    sdei::private_reset();
+    sdei::shared_reset();
+    let name = "the others off";
+    let off = State { env, name };
+    all(&off)?;
+    suspend(&off)?;
+    let (Some(first), Some(last)) = (env.others().next(), env.others().last()) else {
+        return Ok(());
+    };
+    let name = "only the last other on";
+    let one_on = State { env, name };
+    turn_on_and_off(&one_on, last)?;
+    last.turn_on()?;
+    psci_calls(&one_on);
+    last.turn_off()?;
+
+    env.all_on()?;
+    let name = "all on and masked";
+    let all_on = State { env, name };
+    all(&all_on)?;
+    signals(&all_on, first, last)?;
+    let name = "all on, one other unmasked";
+    last.run(|_, _| equal("PE_UNMASK", sdei::pe_unmask(), 0), 0)?;
+    all(&State { env, name })?;
+
+    let name = "all on but one";
+    let one_off = State { env, name };
+    for pe in [first, last] {
+        pe.turn_off()?;
+        psci_calls(&one_off);
+        turn_on_and_off(&one_off, pe)?;
+        pe.turn_on()?;
+    }
+    Ok(())
+}
+
+/// CPU_ON and what it starts; CPU_OFF of that PE, which is off before and afterwards.
+fn turn_on_and_off(state: &State, pe: &'static Pe) -> Outcome {
+    static STARTED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+    static LEFT: AtomicU64 = AtomicU64::new(0);
+    let others: u64 = state.env.others().map(|pe| u64::from(pe.is_ready())).sum();
+    let is_next = state.env.others().next().map(Pe::index) == Some(pe.index());
+    let is_last = state.env.others().last().map(Pe::index) == Some(pe.index());
+    let context: *const Pe = pe;
+    STARTED[0].store(0, Relaxed);
+    STARTED[1].store(context as u64, Relaxed);
+    let entry = longest_started as *const () as u64;
+    let arguments = [pe.mpidr(), entry, STARTED.as_ptr() as u64, 0, 0];
+    arch::relax();
+    let (before, after, answer) = counted(power::PSCI_CPU_ON_64.into(), arguments);
+    pe.await_ready()?;
+    state.say("PSCI_CPU_ON", "of a PE that is off", after - before);
+    equal("CPU_ON", answer, 0)?;
+    // No other PE's turn is between the two.
+    if is_next || others == 0 {
+        let started = STARTED[0].load(Acquire);
+        state.say("start of a PE", "after CPU_ON", started - after);
+    }
+
+    LEFT.store(0, Relaxed);
+    pe.start(
+        |pe, _| {
+            pe.gone();
+            LEFT.store(arch::counter(), Ordering::Release);
+            crate::psci::cpu_off()
+        },
+        0,
+    )?;
+    let now = loop {
+        arch::relax();
+        let now = arch::counter();
+        if LEFT.load(Acquire) != 0 {
+            break now;
+        }
+    };
+    if is_last || others == 0 {
+        state.say("PSCI_CPU_OFF", "until it waits", now - LEFT.load(Acquire));
+    }
+    pe.await_off()
+}
+
+/// The calls by which this PE waits, with the interrupt pending that ends that; the other PEs are off.
+fn suspend(state: &State) -> Outcome {
+    let me = state.env.me();
+    gic::send(me);
+    let parameter = state.env.machine.standby.into();
+    state.psci(
+        "PSCI_CPU_SUSPEND",
+        "to standby, an interrupt pending",
+        power::PSCI_CPU_SUSPEND_64,
+        parameter,
+        0,
+        0,
+    );
+    take_interrupt()?;
+    let woken = longest_woken as *const () as u64;
+    let cell = &raw const CELL as u64;
+    let mut calls = [None; 3];
+    if let Some(parameter) = state.env.machine.power_down {
+        let parameter = parameter.into();
+        calls[0] = Some((
+            "PSCI_CPU_SUSPEND",
+            power::PSCI_CPU_SUSPEND_64,
+            [parameter, woken, cell],
+        ));
+    }
+    for (call, function) in [
+        (
+            "PSCI_CPU_DEFAULT_SUSPEND",
+            power::PSCI_CPU_DEFAULT_SUSPEND_64,
+        ),
+        ("PSCI_SYSTEM_SUSPEND", power::PSCI_SYSTEM_SUSPEND_64),
+    ] {
+        let free = calls.iter_mut().find(|call| call.is_none());
+        if let Some(free) = free.filter(|_| crate::psci::features(function) >= 0) {
+            *free = Some((call, function, [woken, cell, 0]));
+        }
+    }
+    for (call, function, arguments) in calls.into_iter().flatten() {
+        gic::send(me);
+        CELL.counter.store(0, Relaxed);
+        arch::relax();
+        let before = arch::counter();
+        let answer = arch::go_away(function, arguments, &CELL.stack);
+        let after = arch::counter();
+        let woken = CELL.counter.load(Acquire);
+        let what = if woken == 0 {
+            equal("going away", answer, 0)?;
+            "an interrupt pending, not worth it"
+        } else {
+            // What a power-down loses.
+            pe::adopt(me.index());
+            "an interrupt pending, until it is back"
+        };
+        let end = if woken == 0 { after } else { woken };
+        state.say(call, what, end - before);
+        take_interrupt()?;
+        sdei::pe_mask();
+    }
+    Ok(())
+}
+
+fn take_interrupt() -> Outcome {
+    let me = Pe::current();
+    let before = me.interrupts.load(Acquire);
+    wait("the interrupt", || {
+        arch::take_interrupts();
+        me.interrupts.load(Acquire) > before
+    })
+}
+
+/// SIGNAL to PEs that are on, `first`'s turn being the next one. They are masked before and afterwards.
+fn signals(state: &State, first: &'static Pe, last: &'static Pe) -> Outcome {
+    for pe in [first, last] {
+        pe.run(
+            |_, _| {
+                let entry = longest_event as *const () as u64;
+                equal("REGISTER", sdei::register(0, entry, 0), 0)?;
+                equal("ENABLE", sdei::enable(0), 0)?;
+                sdei::pe_unmask();
+                Ok(())
+            },
+            0,
+        )?;
+        let mark = &MARKS[pe.index()];
+        mark.function.store(Complete.id(), Relaxed);
+        mark.argument.store(0, Relaxed);
+        mark.first.store(0, Relaxed);
+        arch::relax();
+        let arguments = [0, pe.mpidr(), 0, 0, 0];
+        let (before, after, answer) = counted(Signal.id(), arguments);
+        wait("a handler on another PE", || mark.first.load(Acquire) != 0)?;
+        state.say("SDEI_EVENT_SIGNAL", "to another PE", after - before);
+        equal("SIGNAL", answer, 0)?;
+        if pe.index() == first.index() {
+            let entered = mark.first.load(Acquire) - after;
+            state.say("interrupt", "another PE's signal", entered);
+        }
+        // Masked, the interrupt is taken and the event kept.
+        pe.run(|_, _| equal("PE_MASK", sdei::pe_mask(), 1), 0)?;
+        let answer = state.sdei("to another PE, masked", Signal, 0, pe.mpidr(), 0);
+        equal("SIGNAL", answer, 0)?;
+        let answer = state.sdei("to another PE, pending", Signal, 0, pe.mpidr(), 0);
+        equal("SIGNAL", answer, 0)?;
+        pe.run(|_, _| equal("UNREGISTER", sdei::unregister(0), 0), 0)?;
+    }
+    Ok(())
+}
+
+/// The time from entering a snippet to the exception that ends it.
+fn enter(pc: u64) -> (u64, Registers) {
+    let mut registers = Registers::pattern(pc);
+    arch::relax();
+    let before = arch::counter();
+    // SAFETY: The snippets end in SVC, or are UNDEFINED.
+    unsafe { arch::enter(&mut registers) };
+    (arch::counter() - before, registers)
+}
+
+/// What is no call: less what it costs to get there and back without EL3.
+fn traps(state: &State) -> Outcome {
+    let access = Code::ProbeEl3.address();
+    // SVC follows each access.
+    let (alone, svc) = enter(access + 4);
+    equal("class", svc.class(), arch::EC_SVC)?;
+    let (with, trapped) = enter(access);
+    equal("class", trapped.class(), arch::EC_UNKNOWN)?;
+    let time = with.saturating_sub(alone);
+    state.say("trapped access", "UNDEFINED for its EL", time);
+    let (with, after) = enter(Code::Smc1ThenSvc.address());
+    equal("SMC #1", after.x[0], u64::MAX)?;
+    let time = with.saturating_sub(alone);
+    state.say("SMC #1", "no call", time);
+    Ok(())
+}
+
+fn all(state: &State) -> Outcome {
+    psci_calls(state);
+    smccc_calls(state);
+    queries(state);
+    event0(state)?;
+    explicit(state)?;
+    traps(state)?;
+    private(state)?;
+    shared(state)
+}
+
+fn psci_calls(state: &State) {
+    let me = state.env.me().mpidr();
+    let last = state.env.others().last().map_or(me, |pe| pe.mpidr());
+    for target in [me, last, NOBODY] {
+        let of = if target == me {
+            "of itself"
+        } else if target == last {
+            "of the last PE"
+        } else {
+            "of nobody"
+        };
+        for level in 0..4 {
+            state.psci(
+                "PSCI_AFFINITY_INFO",
+                of,
+                power::PSCI_AFFINITY_INFO_64,
+                target,
+                level,
+                0,
+            );
+            state.psci(
+                "PSCI_NODE_HW_STATE",
+                of,
+                power::PSCI_NODE_HW_STATE_64,
+                target,
+                level,
+                0,
+            );
+            for parameter in [
+                state.env.machine.standby,
+                state.env.machine.power_down.unwrap_or(0),
+            ] {
+                state.psci(
+                    "PSCI_STAT_RESIDENCY",
+                    of,
+                    power::PSCI_STAT_RESIDENCY_64,
+                    target,
+                    parameter.into(),
+                    0,
+                );
+                state.psci(
+                    "PSCI_STAT_COUNT",
+                    of,
+                    power::PSCI_STAT_COUNT_64,
+                    target,
+                    parameter.into(),
+                    0,
+                );
+            }
+        }
+    }
+    // One that is on, or nobody: the entry point is misaligned for who is off.
+    state.psci(
+        "PSCI_CPU_ON",
+        "refused",
+        power::PSCI_CPU_ON_64,
+        last,
+        u64::MAX,
+        0,
+    );
+    state.psci(
+        "PSCI_CPU_ON",
+        "refused",
+        power::PSCI_CPU_ON_64,
+        me,
+        arch::load_address(),
+        0,
+    );
+    state.psci(
+        "PSCI_CPU_ON",
+        "of nobody",
+        power::PSCI_CPU_ON_64,
+        NOBODY,
+        arch::load_address(),
+        0,
+    );
+    for mode in [1, 0, 7] {
+        state.psci(
+            "PSCI_SET_SUSPEND_MODE",
+            "either",
+            power::PSCI_SET_SUSPEND_MODE,
+            mode,
+            0,
+            0,
+        );
+    }
+    state.psci("PSCI_MEM_PROTECT", "on", power::PSCI_MEM_PROTECT, 1, 0, 0);
+    state.psci("PSCI_MEM_PROTECT", "off", power::PSCI_MEM_PROTECT, 0, 0, 0);
+    let ram = &state.env.machine.ram;
+    for (base, size) in [
+        (ram.start, ram.end - ram.start),
+        (ram.end - 1, 1),
+        (ram.end - 1, 2),
+        (0, u64::MAX),
+    ] {
+        state.psci(
+            "PSCI_MEM_PROTECT_CHECK_RANGE",
+            "a range",
+            power::PSCI_MEM_PROTECT_CHECK_RANGE_64,
+            base,
+            size,
+            0,
+        );
+    }
+    for function in [
+        power::PSCI_VERSION,
+        0x8400_0016,
+        0xc400_001f,
+        id::SMCCC_VERSION,
+        0xc400_0024,
+        0x8400_0053,
+    ] {
+        state.psci(
+            "PSCI_FEATURES",
+            "of any call",
+            power::PSCI_FEATURES,
+            function.into(),
+            0,
+            0,
+        );
+    }
+    for (call, function) in [
+        ("PSCI_MIGRATE", power::PSCI_MIGRATE_64),
+        ("PSCI_MIGRATE_INFO_TYPE", power::PSCI_MIGRATE_INFO_TYPE),
+        (
+            "PSCI_MIGRATE_INFO_UP_CPU",
+            power::PSCI_MIGRATE_INFO_UP_CPU_64,
+        ),
+        ("PSCI_CPU_SUSPEND", power::PSCI_CPU_SUSPEND_64),
+        ("PSCI_SYSTEM_SUSPEND", power::PSCI_SYSTEM_SUSPEND_64),
+        ("PSCI_SYSTEM_RESET2", power::PSCI_SYSTEM_RESET2_64),
+        (
+            "PSCI_CPU_DEFAULT_SUSPEND",
+            power::PSCI_CPU_DEFAULT_SUSPEND_64,
+        ),
+        ("PSCI_VERSION", power::PSCI_VERSION),
+    ] {
+        // An entry point or a kind that is refused.
+        state.psci(call, "refused", function, 0x1111_1111, 0x1111_1111, 0);
+    }
+}
+
+fn smccc_calls(state: &State) {
+    for function in [
+        id::SMCCC_VERSION,
+        0x8000_7fff,
+        0x8000_3fff,
+        0x8000_8000,
+        0x8000_0003,
+        0x8000_0002,
+        0xffff_ffff,
+    ] {
+        state.psci(
+            "SMCCC_ARCH_FEATURES",
+            "of any call",
+            id::SMCCC_ARCH_FEATURES,
+            function.into(),
+            0,
+            0,
+        );
+    }
+    for kind in 0..3 {
+        state.psci(
+            "SMCCC_ARCH_SOC_ID",
+            "any kind",
+            id::SMCCC_ARCH_SOC_ID,
+            kind,
+            0,
+            0,
+        );
+    }
+    // SCR_EL3, CPTR_EL3, MDCR_EL3, MPAM3_EL3 and none, as S3_6_Cn_Cm_op2.
+    for register in [0x1e_1100, 0x1e_1140, 0x1e_1320, 0x1e_a500, 0] {
+        state.psci(
+            "SMCCC_ARCH_FEATURE_AVAILABILITY",
+            "any register",
+            0xc000_0003,
+            register,
+            0,
+            0,
+        );
+    }
+    for function in [
+        id::SMCCC_ARCH_WORKAROUND_1,
+        id::SMCCC_ARCH_WORKAROUND_2,
+        id::SMCCC_ARCH_WORKAROUND_3,
+        0x8000_0004,
+    ] {
+        state.psci("SMCCC_ARCH_WORKAROUND", "any", function, 1, 0, 0);
+    }
+    state.psci("SMCCC_VERSION", "", id::SMCCC_VERSION, 0, 0, 0);
+    for function in [
+        0xc401_ff00_u32,
+        0x8001_0000,
+        0x8001_ffff,
+        0x8401_001f,
+        0xffff_ffff,
+        0xc401_003f,
+    ] {
+        state.psci(
+            "unknown function ID",
+            "with the SVE hint",
+            function,
+            0,
+            0,
+            0,
+        );
+    }
+    for (call, function) in [
+        ("TRNG_VERSION", 0x8400_0050_u32),
+        ("TRNG_FEATURES", 0x8400_0051),
+        ("TRNG_GET_UUID", 0x8400_0052),
+        ("TRNG_RND", 0xc400_0053),
+    ] {
+        state.psci(
+            call,
+            "192 bits",
+            function,
+            if function == 0x8400_0051 {
+                0xc400_0053
+            } else {
+                192
+            },
+            0,
+            0,
+        );
+    }
+}
+
+fn queries(state: &State) {
+    state.sdei("", Version, 0, 0, 0);
+    for event in [0, PRIVATE, SHARED + 2, TIMER + 1, ABSENT] {
+        state.sdei("the last event, or none", Status, event, 0, 0);
+        for item in 0..6 {
+            state.sdei("the last event, or none", GetInfo, event, item, 0);
+        }
+    }
+    for feature in 0..3 {
+        state.sdei("any", Features, feature, 0, 0);
+    }
+    state.sdei("no handler", Context, 0, 0, 0);
+    state.sdei("no handler", Complete, 0, 0, 0);
+    state.sdei("no handler", CompleteAndResume, 0, 0, 0);
+}
+
+fn event0(state: &State) -> Outcome {
+    let me = state.env.me().mpidr();
+    let last = state.env.others().last().map_or(me, |pe| pe.mpidr());
+    state.sdei("of nobody", Signal, 0, NOBODY, 0);
+    state.sdei("of the last PE", Signal, 0, last, 0);
+    state.register("event 0", 0, 0, 0)?;
+    state.sdei("event 0", Enable, 0, 0, 0);
+    state.sdei("to itself, masked", Signal, 0, me, 0);
+    state.sdei("event 0 pending", PeUnmask, 0, 0, 0);
+    state.sdei("to itself", Signal, 0, me, 0);
+    for (function, argument) in [
+        (Complete, 1),
+        (CompleteAndResume, longest_resume as *const () as u64),
+    ] {
+        let mark = state.mark();
+        mark.function.store(function.id(), Relaxed);
+        mark.argument.store(argument, Relaxed);
+        // Signalled by its handler, event 0 is pending when it ends: it would interrupt what was to be resumed.
+        mark.calls.store((function == Complete).into(), Relaxed);
+        arch::relax();
+        let (before, after, answer) = counted(Signal.id(), [0, me, 0, 0, 0]);
+        state.say_parts("SDEI_EVENT_SIGNAL", "to itself", mark, before, after);
+        equal("SIGNAL", answer, 0)?;
+    }
+    let mark = &MARKS[state.env.me().index()];
+    for (function, time) in [
+        (Context, &mark.context),
+        (Signal, &mark.signal),
+        (Status, &mark.status),
+    ] {
+        state.say(name(function), "in a handler", time.load(Relaxed));
+    }
+    state.sdei("", PeMask, 0, 0, 0);
+    state.sdei("event 0", Disable, 0, 0, 0);
+    equal("UNREGISTER", state.sdei("event 0", Unregister, 0, 0, 0), 0)
+}
+
+/// Events that the Secure timer raises.
+fn explicit(state: &State) -> Outcome {
+    for event in [TIMER, TIMER_CRITICAL] {
+        state.register("the Secure timer's", event, 0, 0)?;
+        state.sdei("the Secure timer's", Enable, event, 0, 0);
+        state.sdei("", PeUnmask, 0, 0, 0);
+        let mark = state.mark();
+        let was = mark.count.load(Acquire);
+        equal("arming the Secure timer", arm_timer(event, SOON), 0)?;
+        state.await_handler("the Secure timer's", mark, was);
+        state.sdei("", PeMask, 0, 0, 0);
+        equal("arming the Secure timer", arm_timer(event, 0), 0)?;
+        state.sdei("the Secure timer's, pending", Disable, event, 0, 0);
+        state.sdei("the Secure timer's, pending", Enable, event, 0, 0);
+        state.sdei("the Secure timer's, pending", PeUnmask, 0, 0, 0);
+        state.sdei("", PeMask, 0, 0, 0);
+        let answer = state.sdei("the Secure timer's", Unregister, event, 0, 0);
+        equal("UNREGISTER", answer, 0)?;
+    }
+    Ok(())
+}
+
+fn private(state: &State) -> Outcome {
+    let lines = || PPIS.into_iter().filter(|line| line.exists());
+    let events = || (PRIVATE..).zip(lines());
+    for round in 0..2 {
+        for (event, line) in events() {
+            line.lower();
+            let answer = state.sdei("a PPI", Bind, line.intid(), 0, 0);
+            equal("BIND", answer, event.cast_signed())?;
+        }
+        state.sdei("a PPI, all slots taken", Bind, 23, 0, 0);
+        state.register("event 0", 0, 0, 0)?;
+        state.sdei("event 0", Enable, 0, 0, 0);
+        for (event, line) in events() {
+            state.register("a bound PPI", event, 0, 0)?;
+            state.sdei("a bound PPI", Enable, event, 0, 0);
+            state.raise("a bound PPI, masked", line);
+            // Still pending in the GIC, and going.
+            line.lower();
+            state.sdei("a bound PPI whose line is down again", Disable, event, 0, 0);
+            state.sdei("a bound PPI", Enable, event, 0, 0);
+            state.raise("a bound PPI, masked", line);
+        }
+        sdei::signal(state.env.me().mpidr());
+        if round == 1 {
+            break;
+        }
+        for (event, _) in events() {
+            state.sdei("a bound PPI, pending", Disable, event, 0, 0);
+            state.sdei("a bound PPI, pending", Enable, event, 0, 0);
+        }
+        state.sdei("bound PPIs pending", PeUnmask, 0, 0, 0);
+        for (_, line) in events() {
+            let mark = state.mark();
+            let was = mark.count.load(Acquire);
+            line.raise_after(SOON);
+            state.await_handler("a bound PPI", mark, was);
+        }
+        state.sdei("", PeMask, 0, 0, 0);
+        for (event, _) in events() {
+            let answer = state.sdei("a bound PPI", Unregister, event, 0, 0);
+            equal("UNREGISTER", answer, 0)?;
+            let answer = state.sdei("a PPI", Release, event, 0, 0);
+            equal("RELEASE", answer, 0)?;
+        }
+        sdei::unregister(0);
+    }
+    let answer = state.sdei("bound PPIs pending", PrivateReset, 0, 0, 0);
+    line::lower_all();
+    equal("PRIVATE_RESET", answer, 0)?;
+    // Bound private slots are every PE's: this gives them back.
+    let answer = state.sdei("bound PPIs", SharedReset, 0, 0, 0);
+    equal("SHARED_RESET", answer, 0)
+}
+
+fn shared(state: &State) -> Outcome {
+    let me = state.env.me().mpidr();
+    let last = state.env.others().last().map_or(me, |pe| pe.mpidr());
+    let events = || (SHARED..).zip(SPIS);
+    for round in 0..2 {
+        for (event, line) in events() {
+            line.lower();
+            let answer = state.sdei("an SPI", Bind, line.intid(), 0, 0);
+            equal("BIND", answer, event.cast_signed())?;
+        }
+        // Of no device that these tests use.
+        let answer = state.sdei("an SPI, all slots but one taken", Bind, 60, 0, 0);
+        equal("BIND", answer, SHARED as i64 + 2)?;
+        state.sdei("an SPI, all slots taken", Bind, 61, 0, 0);
+        for (event, line) in events() {
+            let me_only = state.register("a bound SPI for this PE", event, TO_PE, me);
+            me_only?;
+            state.sdei("to nobody", RoutingSet, event, 1, NOBODY);
+            state.sdei("to the last PE", RoutingSet, event, 1, last);
+            state.sdei("to any PE", RoutingSet, event, 0, 0);
+            state.sdei("a bound SPI", Enable, event, 0, 0);
+            state.raise("a bound SPI of any PE, masked", line);
+            state.sdei("a bound SPI, pending", Disable, event, 0, 0);
+            state.sdei("a bound SPI, pending", Enable, event, 0, 0);
+        }
+        if round == 1 {
+            break;
+        }
+        state.sdei("bound SPIs pending", PeUnmask, 0, 0, 0);
+        for (_, line) in events() {
+            line.lower();
+            state.raise("a bound SPI of any PE", line);
+        }
+        state.sdei("", PeMask, 0, 0, 0);
+        SPIS.into_iter().for_each(Line::lower);
+        for (event, _) in events() {
+            let answer = state.sdei("a bound SPI", Unregister, event, 0, 0);
+            equal("UNREGISTER", answer, 0)?;
+            let answer = state.sdei("an SPI", Release, event, 0, 0);
+            equal("RELEASE", answer, 0)?;
+        }
+        let answer = state.sdei("an SPI", Release, SHARED + 2, 0, 0);
+        equal("RELEASE", answer, 0)?;
+    }
+    let answer = state.sdei("bound SPIs pending", SharedReset, 0, 0, 0);
+    line::lower_all();
+    equal("SHARED_RESET", answer, 0)
+}
