@@ -5,9 +5,8 @@
 //! keeps the largest figure of each call. A figure contains two instructions of the caller's, those of an interrupt
 //! and of a PE that goes away up to thirty.
 //!
-//! `-icount` runs the PEs in turn, and the counter goes on meanwhile. A PE's turn ends at its `yield`, or after far
-//! more instructions than any figure has; so each measurement starts with a `yield`. After the boot PE, which is the
-//! first, comes the second, and before it the last one.
+//! `-icount` runs the PEs in turn, and the counter goes on meanwhile. So the other PEs wait for interrupts. A PE's turn
+//! ends at its `yield`, or after far more instructions than any figure has; so each measurement starts with a `yield`.
 
 use crate::arch::{self, Code, Registers};
 use crate::bench::instructions;
@@ -321,36 +320,68 @@ pub fn run(env: &'static Env) -> Outcome {
     let one_on = State { env, name };
     turn_on_and_off(&one_on, last)?;
     last.turn_on()?;
+    sleep(last)?;
     psci_calls(&one_on);
+    wake(last)?;
     last.turn_off()?;
 
     env.all_on()?;
+    env.others().try_for_each(sleep)?;
     let name = "all on and masked";
     let all_on = State { env, name };
     all(&all_on)?;
-    signals(&all_on, first, last)?;
+    for pe in [first, last] {
+        signals(&all_on, pe)?;
+    }
     let name = "all on, one other unmasked";
+    wake(last)?;
     last.run(|_, _| equal("PE_UNMASK", sdei::pe_unmask(), 0), 0)?;
+    sleep(last)?;
     all(&State { env, name })?;
 
     let name = "all on but one";
     let one_off = State { env, name };
     for pe in [first, last] {
+        wake(pe)?;
         pe.turn_off()?;
         psci_calls(&one_off);
         turn_on_and_off(&one_off, pe)?;
         pe.turn_on()?;
+        sleep(pe)?;
     }
     Ok(())
+}
+
+/// Has a PE wait for interrupts until [`wake`], since EL3 yields, too, and a PE that spins would then have its turn.
+fn sleep(pe: &'static Pe) -> Outcome {
+    pe.leave.store(0, Relaxed);
+    pe.start(
+        |pe, _| {
+            while pe.leave.load(Acquire) == 0 {
+                arch::wfi();
+            }
+            take_interrupt()
+        },
+        0,
+    )?;
+    // That PE's turns, until it waits.
+    for _ in 0..3 {
+        arch::relax();
+    }
+    Ok(())
+}
+
+/// Has a PE that sleeps be ready for work again.
+fn wake(pe: &'static Pe) -> Outcome {
+    pe.leave.store(1, Ordering::Release);
+    gic::send(pe);
+    pe.finish()
 }
 
 /// CPU_ON and what it starts; CPU_OFF of that PE, which is off before and afterwards.
 fn turn_on_and_off(state: &State, pe: &'static Pe) -> Outcome {
     static STARTED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     static LEFT: AtomicU64 = AtomicU64::new(0);
-    let others: u64 = state.env.others().map(|pe| u64::from(pe.is_ready())).sum();
-    let is_next = state.env.others().next().map(Pe::index) == Some(pe.index());
-    let is_last = state.env.others().last().map(Pe::index) == Some(pe.index());
     let context: *const Pe = pe;
     STARTED[0].store(0, Relaxed);
     STARTED[1].store(context as u64, Relaxed);
@@ -361,11 +392,8 @@ fn turn_on_and_off(state: &State, pe: &'static Pe) -> Outcome {
     pe.await_ready()?;
     state.say("PSCI_CPU_ON", "of a PE that is off", after - before);
     equal("CPU_ON", answer, 0)?;
-    // No other PE's turn is between the two.
-    if is_next || others == 0 {
-        let started = STARTED[0].load(Acquire);
-        state.say("start of a PE", "after CPU_ON", started - after);
-    }
+    let started = STARTED[0].load(Acquire);
+    state.say("start of a PE", "after CPU_ON", started - after);
 
     LEFT.store(0, Relaxed);
     pe.start(
@@ -383,9 +411,7 @@ fn turn_on_and_off(state: &State, pe: &'static Pe) -> Outcome {
             break now;
         }
     };
-    if is_last || others == 0 {
-        state.say("PSCI_CPU_OFF", "until it waits", now - LEFT.load(Acquire));
-    }
+    state.say("PSCI_CPU_OFF", "until it waits", now - LEFT.load(Acquire));
     pe.await_off()
 }
 
@@ -459,42 +485,42 @@ fn take_interrupt() -> Outcome {
     })
 }
 
-/// SIGNAL to PEs that are on, `first`'s turn being the next one. They are masked before and afterwards.
-fn signals(state: &State, first: &'static Pe, last: &'static Pe) -> Outcome {
-    for pe in [first, last] {
-        pe.run(
-            |_, _| {
-                let entry = longest_event as *const () as u64;
-                equal("REGISTER", sdei::register(0, entry, 0), 0)?;
-                equal("ENABLE", sdei::enable(0), 0)?;
-                sdei::pe_unmask();
-                Ok(())
-            },
-            0,
-        )?;
-        let mark = &MARKS[pe.index()];
-        mark.function.store(Complete.id(), Relaxed);
-        mark.argument.store(0, Relaxed);
-        mark.first.store(0, Relaxed);
-        arch::relax();
-        let arguments = [0, pe.mpidr(), 0, 0, 0];
-        let (before, after, answer) = counted(Signal.id(), arguments);
-        wait("a handler on another PE", || mark.first.load(Acquire) != 0)?;
-        state.say("SDEI_EVENT_SIGNAL", "to another PE", after - before);
+/// SIGNAL to a PE that sleeps and is masked, as it is afterwards.
+fn signals(state: &State, pe: &'static Pe) -> Outcome {
+    wake(pe)?;
+    pe.run(
+        |_, _| {
+            let entry = longest_event as *const () as u64;
+            equal("REGISTER", sdei::register(0, entry, 0), 0)?;
+            equal("ENABLE", sdei::enable(0), 0)?;
+            equal("PE_UNMASK", sdei::pe_unmask(), 0)
+        },
+        0,
+    )?;
+    sleep(pe)?;
+    let mark = &MARKS[pe.index()];
+    mark.function.store(Complete.id(), Relaxed);
+    mark.argument.store(0, Relaxed);
+    mark.first.store(0, Relaxed);
+    arch::relax();
+    let arguments = [0, pe.mpidr(), 0, 0, 0];
+    let (before, after, answer) = counted(Signal.id(), arguments);
+    wait("a handler on another PE", || mark.first.load(Acquire) != 0)?;
+    state.say("SDEI_EVENT_SIGNAL", "to another PE", after - before);
+    equal("SIGNAL", answer, 0)?;
+    let entered = mark.first.load(Acquire) - after;
+    state.say("interrupt", "another PE's signal", entered);
+    // A PE that is masked takes the interrupt and keeps the event.
+    wake(pe)?;
+    pe.run(|_, _| equal("PE_MASK", sdei::pe_mask(), 1), 0)?;
+    sleep(pe)?;
+    for what in ["to another PE, masked", "to another PE, pending"] {
+        let answer = state.sdei(what, Signal, 0, pe.mpidr(), 0);
         equal("SIGNAL", answer, 0)?;
-        if pe.index() == first.index() {
-            let entered = mark.first.load(Acquire) - after;
-            state.say("interrupt", "another PE's signal", entered);
-        }
-        // Masked, the interrupt is taken and the event kept.
-        pe.run(|_, _| equal("PE_MASK", sdei::pe_mask(), 1), 0)?;
-        let answer = state.sdei("to another PE, masked", Signal, 0, pe.mpidr(), 0);
-        equal("SIGNAL", answer, 0)?;
-        let answer = state.sdei("to another PE, pending", Signal, 0, pe.mpidr(), 0);
-        equal("SIGNAL", answer, 0)?;
-        pe.run(|_, _| equal("UNREGISTER", sdei::unregister(0), 0), 0)?;
     }
-    Ok(())
+    wake(pe)?;
+    pe.run(|_, _| equal("UNREGISTER", sdei::unregister(0), 0), 0)?;
+    sleep(pe)
 }
 
 /// The time from entering a snippet to the exception that ends it.
@@ -509,14 +535,17 @@ fn enter(pc: u64) -> (u64, Registers) {
 
 /// What is no call: less what it costs to get there and back without EL3.
 fn traps(state: &State) -> Outcome {
-    let access = Code::ProbeEl3.address();
     // SVC follows each access.
-    let (alone, svc) = enter(access + 4);
+    let (alone, svc) = enter(Code::ProbeReads.address() + 4);
     equal("class", svc.class(), arch::EC_SVC)?;
-    let (with, trapped) = enter(access);
-    equal("class", trapped.class(), arch::EC_UNKNOWN)?;
-    let time = with.saturating_sub(alone);
-    state.say("trapped access", "UNDEFINED for its EL", time);
+    for access in (Code::ProbeReads.address()..Code::ProbeReadsEnd.address()).step_by(8) {
+        let (with, trapped) = enter(access);
+        // The PE itself takes some of them to this EL, in no time.
+        if trapped.class() == arch::EC_UNKNOWN && with > alone {
+            let time = with - alone;
+            state.say("trapped access", "UNDEFINED for its EL", time);
+        }
+    }
     let (with, after) = enter(Code::Smc1ThenSvc.address());
     equal("SMC #1", after.x[0], u64::MAX)?;
     let time = with.saturating_sub(alone);
