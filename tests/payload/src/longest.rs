@@ -11,7 +11,9 @@
 use crate::arch::{self, Code, Registers};
 use crate::bench::instructions;
 use crate::check::{Outcome, equal, wait};
-use crate::event::{PRIVATE, SHARED, TIMER, TIMER_CRITICAL, TO_PE, arm_timer};
+use crate::event::{
+    self, PRIVATE, SHARED, SHARED_CRITICAL, TIMER, TIMER_CRITICAL, TO_PE, arm_timer,
+};
 use crate::line::{self, Line, PPIS, SPIS};
 use crate::pe::{self, Pe};
 use crate::sdei::Function::{self, *};
@@ -33,6 +35,8 @@ struct State {
 const ABSENT: u64 = 0x7fff_ffff;
 /// No PE has this affinity.
 const NOBODY: u64 = 0xff_00ff_ffff;
+/// An SPI of no device that the tests use.
+const NO_DEVICE: u64 = 60;
 /// Ticks until a timer is over: more than it takes to wait for it.
 const SOON: u64 = 3000;
 
@@ -318,7 +322,9 @@ pub fn run(env: &'static Env) -> Outcome {
     };
     let name = "only the last other on";
     let one_on = State { env, name };
-    turn_on_and_off(&one_on, last)?;
+    for full in [false, true] {
+        turn_on_and_off(&one_on, last, full)?;
+    }
     last.turn_on()?;
     sleep(last)?;
     psci_calls(&one_on);
@@ -345,7 +351,9 @@ pub fn run(env: &'static Env) -> Outcome {
         wake(pe)?;
         pe.turn_off()?;
         psci_calls(&one_off);
-        turn_on_and_off(&one_off, pe)?;
+        for full in [false, true] {
+            turn_on_and_off(&one_off, pe, full)?;
+        }
         pe.turn_on()?;
         sleep(pe)?;
     }
@@ -379,7 +387,7 @@ fn wake(pe: &'static Pe) -> Outcome {
 }
 
 /// CPU_ON and what it starts; CPU_OFF of that PE, which is off before and afterwards.
-fn turn_on_and_off(state: &State, pe: &'static Pe) -> Outcome {
+fn turn_on_and_off(state: &State, pe: &'static Pe, full: bool) -> Outcome {
     static STARTED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
     static LEFT: AtomicU64 = AtomicU64::new(0);
     let context: *const Pe = pe;
@@ -397,12 +405,20 @@ fn turn_on_and_off(state: &State, pe: &'static Pe) -> Outcome {
 
     LEFT.store(0, Relaxed);
     pe.start(
-        |pe, _| {
+        |pe, fill_first| {
+            if fill_first != 0 {
+                fill()?;
+                // Enabled, they would be passed on to a PE whose turn comes before the end can be seen: what is left
+                // out is finding that PE and an SGI for each of them.
+                for event in [SHARED, SHARED + 1] {
+                    equal("DISABLE", sdei::disable(event), 0)?;
+                }
+            }
             pe.gone();
             LEFT.store(arch::counter(), Ordering::Release);
             crate::psci::cpu_off()
         },
-        0,
+        full.into(),
     )?;
     let now = loop {
         arch::relax();
@@ -411,8 +427,66 @@ fn turn_on_and_off(state: &State, pe: &'static Pe) -> Outcome {
             break now;
         }
     };
-    state.say("PSCI_CPU_OFF", "until it waits", now - LEFT.load(Acquire));
-    pe.await_off()
+    let what = if full {
+        "until it waits, every event pending there, the shared ones disabled"
+    } else {
+        "until it waits"
+    };
+    state.say("PSCI_CPU_OFF", what, now - LEFT.load(Acquire));
+    pe.await_off()?;
+    line::lower_all();
+    let answer = state.sdei("", SharedReset, 0, 0, 0);
+    equal("SHARED_RESET", answer, 0)
+}
+
+/// Registers all events on this PE, which is masked, and makes all pending but one, which has no device's interrupt.
+fn fill() -> Outcome {
+    let lines = || PPIS.into_iter().filter(|line| line.exists());
+    let bound = (PRIVATE..).zip(lines()).chain((SHARED..).zip(SPIS));
+    for (event, line) in bound.clone() {
+        line.lower();
+        equal("BIND", event::bind(line.intid()), event.cast_signed())?;
+    }
+    equal(
+        "BIND",
+        event::bind(NO_DEVICE),
+        SHARED_CRITICAL.cast_signed(),
+    )?;
+    let others = [0, TIMER, TIMER_CRITICAL, SHARED_CRITICAL];
+    for event in bound.clone().map(|(event, _)| event).chain(others) {
+        let entry = longest_event as *const () as u64;
+        equal("REGISTER", sdei::register(event, entry, 0), 0)?;
+        equal("ENABLE", sdei::enable(event), 0)?;
+    }
+    bound.for_each(|(_, line)| line.raise());
+    for event in [TIMER, TIMER_CRITICAL] {
+        equal("arming the Secure timer", arm_timer(event, 0), 0)?;
+        arch::synchronize();
+    }
+    equal("SIGNAL", sdei::signal(Pe::current().mpidr()), 0)
+}
+
+/// Calls with every event pending.
+fn full(state: &State) -> Outcome {
+    fill()?;
+    state.sdei("every event pending", PeUnmask, 0, 0, 0);
+    state.sdei("", PeMask, 0, 0, 0);
+    for call in [PrivateReset, SharedReset] {
+        line::lower_all();
+        let answer = state.sdei("every event registered", call, 0, 0, 0);
+        equal("a reset", answer, 0)?;
+    }
+    for order in [[PrivateReset, SharedReset], [SharedReset, PrivateReset]] {
+        fill()?;
+        for call in order {
+            let answer = state.sdei("every event pending", call, 0, 0, 0);
+            equal("a reset", answer, 0)?;
+        }
+        line::lower_all();
+        // What was bound and registered on this PE at the first one.
+        sdei::shared_reset();
+    }
+    Ok(())
 }
 
 /// The calls by which this PE waits, with the interrupt pending that ends that; the other PEs are off.
@@ -561,7 +635,8 @@ fn all(state: &State) -> Outcome {
     explicit(state)?;
     traps(state)?;
     private(state)?;
-    shared(state)
+    shared(state)?;
+    full(state)
 }
 
 fn psci_calls(state: &State) {
@@ -795,7 +870,7 @@ fn smccc_calls(state: &State) {
 
 fn queries(state: &State) {
     state.sdei("", Version, 0, 0, 0);
-    for event in [0, PRIVATE, SHARED + 2, TIMER + 1, ABSENT] {
+    for event in [0, PRIVATE, SHARED_CRITICAL, TIMER_CRITICAL, ABSENT] {
         state.sdei("the last event, or none", Status, event, 0, 0);
         for item in 0..6 {
             state.sdei("the last event, or none", GetInfo, event, item, 0);
@@ -932,13 +1007,11 @@ fn shared(state: &State) -> Outcome {
             let answer = state.sdei("an SPI", Bind, line.intid(), 0, 0);
             equal("BIND", answer, event.cast_signed())?;
         }
-        // Of no device that these tests use.
-        let answer = state.sdei("an SPI, all slots but one taken", Bind, 60, 0, 0);
-        equal("BIND", answer, SHARED as i64 + 2)?;
-        state.sdei("an SPI, all slots taken", Bind, 61, 0, 0);
+        let answer = state.sdei("an SPI, all slots but one taken", Bind, NO_DEVICE, 0, 0);
+        equal("BIND", answer, SHARED_CRITICAL.cast_signed())?;
+        state.sdei("an SPI, all slots taken", Bind, NO_DEVICE + 1, 0, 0);
         for (event, line) in events() {
-            let me_only = state.register("a bound SPI for this PE", event, TO_PE, me);
-            me_only?;
+            state.register("a bound SPI for this PE", event, TO_PE, me)?;
             state.sdei("to nobody", RoutingSet, event, 1, NOBODY);
             state.sdei("to the last PE", RoutingSet, event, 1, last);
             state.sdei("to any PE", RoutingSet, event, 0, 0);
@@ -963,7 +1036,7 @@ fn shared(state: &State) -> Outcome {
             let answer = state.sdei("an SPI", Release, event, 0, 0);
             equal("RELEASE", answer, 0)?;
         }
-        let answer = state.sdei("an SPI", Release, SHARED + 2, 0, 0);
+        let answer = state.sdei("an SPI", Release, SHARED_CRITICAL, 0, 0);
         equal("RELEASE", answer, 0)?;
     }
     let answer = state.sdei("bound SPIs pending", SharedReset, 0, 0, 0);
