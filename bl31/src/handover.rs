@@ -11,6 +11,7 @@ use arm_sysregs::el1::accessors::*;
 use arm_sysregs::el1::registers::*;
 use arm_sysregs::el2::accessors::*;
 use arm_sysregs::el2::registers::*;
+use arm_sysregs::el3::registers::SpsrEl3;
 use sdei::ClientEl;
 
 use crate::power::SCTLR_EE;
@@ -40,6 +41,14 @@ macro_rules! no_trap {
         };
         VALUE
     }};
+}
+
+/// SPSR_EL3.M of this EL, in AArch64 and with its own stack pointer.
+pub const fn mode(el: ClientEl) -> SpsrEl3 {
+    match el {
+        ClientEl::El1 => SpsrEl3::M_AARCH64_EL1H,
+        ClientEl::El2 => SpsrEl3::M_AARCH64_EL2H,
+    }
 }
 
 /// Stops the timers of the Normal world, whose highest EL is `el`, on this PE, which

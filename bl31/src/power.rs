@@ -169,10 +169,6 @@ fn enter(pe: &mut PeData, entry: &Entry) {
     ELR_EL3.set(entry.address);
     // The highest Non-secure EL runs AArch64 (SCR_EL3.RW or EL2's width), so
     // that is how the PE starts, whatever the caller of CPU_ON ran.
-    let mode = match el {
-        ClientEl::El1 => SpsrEl3::M_AARCH64_EL1H,
-        ClientEl::El2 => SpsrEl3::M_AARCH64_EL2H,
-    };
     let masked = SpsrEl3::D | SpsrEl3::A | SpsrEl3::I | SpsrEl3::F;
-    SPSR_EL3.set((mode | masked).bits());
+    SPSR_EL3.set((handover::mode(el) | masked).bits());
 }

@@ -12,6 +12,7 @@ use arm_sysregs::el3::registers::SpsrEl3;
 use platform::{client_el, control, exlock_enabled, features, take_exception, vbar};
 use sdei::{Client, ClientEl, pstate};
 
+use crate::handover;
 use crate::pe::PeData;
 use crate::smc::{NOT_SUPPORTED, smc_from_aarch32};
 
@@ -84,11 +85,8 @@ fn target(spsr: u64) -> ClientEl {
 pub extern "C" fn illegal_return() {
     /// What such a return takes from the SPSR (Arm ARM, 'Illegal return events').
     const KEPT: u64 = 0xf << 28 | 0xf << 6;
-    let el = match client_el() {
-        ClientEl::El1 => SpsrEl3::M_AARCH64_EL1H,
-        ClientEl::El2 => SpsrEl3::M_AARCH64_EL2H,
-    };
-    SPSR_EL3.set(SPSR_EL3.get() & KEPT | (SpsrEl3::IL | el).bits());
+    let mode = handover::mode(client_el());
+    SPSR_EL3.set(SPSR_EL3.get() & KEPT | (SpsrEl3::IL | mode).bits());
 }
 
 /// The distance from VBAR_ELx of the synchronous vector for where it comes from.

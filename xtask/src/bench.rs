@@ -246,9 +246,6 @@ pub fn check(qemu: &Qemu) -> Result<Option<()>> {
         })
         .collect();
     for (column, pes) in longest::PES.into_iter().enumerate() {
-        if !longest::is_recorded() {
-            break;
-        }
         worse.extend(longest::worse(&bench.longest(pes)?, column)?);
     }
     if worse.is_empty() {

@@ -18,11 +18,6 @@ const LIMIT: u64 = 2000;
 pub const FILE: &str = "xtask/src/longest.txt";
 const RECORDED: &str = include_str!("longest.txt");
 
-/// Whether they are: until then there is nothing to compare with.
-pub fn is_recorded() -> bool {
-    !RECORDED.is_empty()
-}
-
 /// By call: the most instructions, and in which state.
 pub type Longest = BTreeMap<String, (u64, String)>;
 

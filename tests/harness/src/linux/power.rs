@@ -202,6 +202,16 @@ pub(super) struct Kdump {
 
 const BY_SDEI: &str = Wedge::Masked.stopped(false);
 
+/// Event 0's handler panics itself.
+pub(super) const PANIC_IN_THE_HANDLER: Kdump = Kdump {
+    name: "panic in the handler",
+    append: "nokaslr crashkernel=256M bl31.how=panic",
+    panic: "in event 0's handler",
+    stopped: "SMP: stopping secondary CPUs",
+    up: 4,
+    cpu: PANICKED,
+};
+
 /// On another CPU, with the four ends of the wedged CPU's handler; by the watchdog;
 /// and from inside the handler.
 const KDUMPS: [Kdump; 6] = [
@@ -245,14 +255,7 @@ const KDUMPS: [Kdump; 6] = [
         up: 3,
         cpu: WEDGED,
     },
-    Kdump {
-        name: "panic in the handler",
-        append: "nokaslr crashkernel=256M bl31.how=panic",
-        panic: "in event 0's handler",
-        stopped: "SMP: stopping secondary CPUs",
-        up: 4,
-        cpu: PANICKED,
-    },
+    PANIC_IN_THE_HANDLER,
 ];
 
 /// A kernel dies, and another saves its memory: each way to do so.

@@ -5,7 +5,7 @@
 //! pseudo-NMI first, which reaches one that has masked its interrupts, and event 0
 //! for the rest: one whose PSTATE.DAIF is set.
 
-use super::power::{self, Kdump, PANICKED, WEDGED};
+use super::power::{self, Kdump, PANIC_IN_THE_HANDLER, WEDGED};
 use super::{Dumped, Test, Wedge};
 
 /// A machine that all of them are run on.
@@ -71,14 +71,7 @@ const KDUMPS: [Kdump; 3] = [
         up: 3,
         cpu: WEDGED,
     },
-    Kdump {
-        name: "panic in the handler",
-        append: "nokaslr crashkernel=256M bl31.how=panic",
-        panic: "in event 0's handler",
-        stopped: "SMP: stopping secondary CPUs",
-        up: 4,
-        cpu: PANICKED,
-    },
+    PANIC_IN_THE_HANDLER,
 ];
 
 /// The tests that are always run.

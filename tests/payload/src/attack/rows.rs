@@ -105,19 +105,29 @@ fn is_illegal(registers: &Registers) -> Outcome {
     equal("how EL1 ended", registers.class(), EC_ILLEGAL)
 }
 
+/// Spins at EL1 under this EL until a handler has ended that, however. HCR_EL2 is as before then.
+fn spin_at_el1(pe: &'static Pe) -> Spin {
+    let hcr = state::hcr();
+    let mut spin = Spin::new(pe, Place::Guest, DAIF);
+    spin.run();
+    state::set_hcr(hcr);
+    spin
+}
+
+/// What spun has its registers, and was interrupted there; it may not have been in its loop yet.
+fn is_unharmed(spin: &Spin) -> Outcome {
+    check("the interrupted PC", in_spin(spin.registers.pc))?;
+    spin.check_registers(0..0)
+}
+
 fn illegal_return_to_el1(env: &'static Env) -> Outcome {
     for behaviour in [complete as Behaviour, complete_failed] {
         illegal(
             env,
             |pe, _| {
-                let hcr = state::hcr();
-                let mut spin = Spin::new(pe, Place::Guest, DAIF);
-                spin.run();
-                state::set_hcr(hcr);
+                let spin = spin_at_el1(pe);
                 is_illegal(&spin.registers)?;
-                // It may not have been in its loop yet.
-                check("the interrupted PC", in_spin(spin.registers.pc))?;
-                spin.check_registers(0..0)
+                is_unharmed(&spin)
             },
             &[TGE, RW, TGE | RW],
             behaviour,
@@ -155,14 +165,7 @@ fn illegal_return_to_aarch32(env: &'static Env) -> Outcome {
 fn resume_over_an_illegal_return(env: &'static Env) -> Outcome {
     illegal(
         env,
-        |pe, _| {
-            let hcr = state::hcr();
-            let mut spin = Spin::new(pe, Place::Guest, DAIF);
-            spin.run();
-            state::set_hcr(hcr);
-            check("the interrupted PC", in_spin(spin.registers.pc))?;
-            spin.check_registers(0..0)
-        },
+        |pe, _| is_unharmed(&spin_at_el1(pe)),
         &[TGE, RW, TGE | RW],
         |pe| {
             if spoil(pe) {
