@@ -32,22 +32,22 @@ pub static SLOT_COUNT: AtomicUsize = AtomicUsize::new(0);
 /// the gate opens.
 pub static SLOT_OWNERS: [AtomicU64; Board::MAX_PES] = [const { AtomicU64::new(0) }; Board::MAX_PES];
 
-/// What a PE below EL3 has to say, NUL-terminated. Beside the code that says
-/// it, which runs where the machine put the image.
-#[unsafe(link_section = ".text.reset.message")]
+/// What a PE below EL3 has to say, NUL-terminated. The code that says it runs where
+/// the machine put the image, from where this is as far away as where it is linked.
+#[unsafe(link_section = ".rodata.reset")]
 static NOT_EL3: [u8; NOT_EL3_TEXT.len() + Board::NEEDS_EL3.len() + 3] =
     line(NOT_EL3_TEXT, Board::NEEDS_EL3);
 
 const NOT_EL3_TEXT: &str = "bl31: cannot boot: not started at EL3";
 
 /// What a PE says whose first instructions cause an exception.
-#[unsafe(link_section = ".text.reset.message")]
+#[unsafe(link_section = ".rodata.reset")]
 static TOO_EARLY: [u8; TOO_EARLY_TEXT.len() + 3] = line(TOO_EARLY_TEXT, "");
 
 const TOO_EARLY_TEXT: &str = "bl31: cannot boot: exception at reset";
 
 /// The same of a PE in AArch32, where there may be one.
-#[unsafe(link_section = ".text.reset.message")]
+#[unsafe(link_section = ".rodata.reset")]
 static NOT_AARCH64: [u8; if MAY_BE_AARCH32 {
     NOT_AARCH64_TEXT.len() + Board::NEEDS_AARCH64.len() + 3
 } else {

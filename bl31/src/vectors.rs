@@ -77,75 +77,13 @@ global_asm!(
     b       own_exception
     .endm
 
+    // Most vectors are a few instructions, and the room behind them is code's that
+    // has no need to be elsewhere.
     .section .vectors, "ax"
     .balign 0x800
     .global vectors
 vectors:
     own     0
-    own     1
-    own     2
-    own     3
-    own_or_illegal 4
-    own_or_illegal 5
-    own_or_illegal 6
-    own_or_illegal 7
-
-    // From AArch64: synchronous.
-    .balign 0x80
-    save
-    mrs     x1, esr_el3
-    mov     w2, #{smc64_0}
-    cmp     w1, w2
-    b.ne    other_synchronous
-    mov     x0, sp
-    bl      {smc}
-    restore
-
-    // IRQ: not routed to EL3.
-    own     9
-
-    // FIQ: Group 0.
-    .balign 0x80
-    save
-    mov     x0, sp
-    bl      {fiq}
-    restore
-
-    // SError: not routed to EL3.
-    own     11
-
-    // From AArch32: the same.
-    .balign 0x80
-    save
-    b       other_synchronous
-    own     13
-    .balign 0x80
-    save
-    mov     x0, sp
-    bl      {fiq}
-    restore
-    own     15
-    .balign 0x80
-    .global vectors_end
-vectors_end:
-
-    .section .text.exceptions, "ax"
-    // The registers are the Normal world's, and SP_EL3 is at the frame.
-illegal:
-    mrs     x0, tpidr_el3
-    save
-    bl      {illegal_return}
-    b       exit
-
-other_synchronous:
-    mov     x0, sp
-    bl      {synchronous}
-    // Falls through.
-
-    .global exit
-exit:
-    restore
-
 own_exception:
     // Registers of the Normal world, which this PE does not return to.
     msr     sp_el0, x1
@@ -160,7 +98,7 @@ own_exception:
     mrs     x3, mpidr_el1
 1:  ldaxr   x2, [x1]
     cmp     x2, x3
-    b.eq    4f
+    b.eq    crashed_again
     cbz     x2, 2f
     wfe
     b       1b
@@ -176,6 +114,10 @@ own_exception:
     mrs     x1, sp_el0
     mrs     x2, tpidr_el0
     mrs     x3, tpidrro_el0
+    b       report
+
+    own     1
+report:
     stp     x0, x1, [sp, #{d_x} + 0]
     stp     x2, x3, [sp, #{d_x} + 16]
     stp     x4, x5, [sp, #{d_x} + 32]
@@ -196,23 +138,65 @@ own_exception:
     bl      {crash}
     ldr     x1, =crash_reporter
     stlr    xzr, [x1]
-    b       5f
+1:  wfi
+    b       1b
+
+    own     2
     // This PE's report caused an exception itself.
-4:  mov     x2, #1
+crashed_again:
+    mov     x2, #1
     str     x2, [x1]
     ldr     x2, ={crash_stack} + {crash_stack_end}
     mov     sp, x2
     bl      {crash_again}
-5:  wfi
-    b       5b
+1:  wfi
+    b       1b
     .ltorg
 
-    .section .bss.crash_reporter, "aw", %nobits
-    .balign 8
-crash_reporter:
-    .zero   8
+    own     3
+    // The registers are the Normal world's, and SP_EL3 is at the frame.
+illegal:
+    mrs     x0, tpidr_el3
+    save
+    bl      {illegal_return}
+    b       exit
 
-    .section .text.enter, "ax"
+    own_or_illegal 4
+    own_or_illegal 5
+    own_or_illegal 6
+    own_or_illegal 7
+
+    // From AArch64: synchronous.
+    .balign 0x80
+    save
+    mrs     x1, esr_el3
+    mov     w2, #{smc64_0}
+    cmp     w1, w2
+    b.ne    other_synchronous
+    mov     x0, sp
+    bl      {smc}
+    restore
+
+    // IRQ: not routed to EL3.
+    own     9
+other_synchronous:
+    mov     x0, sp
+    bl      {synchronous}
+    // Falls through.
+
+    .global exit
+exit:
+    restore
+
+    // FIQ: Group 0.
+    .balign 0x80
+    save
+    mov     x0, sp
+    bl      {fiq}
+    restore
+
+    // SError: not routed to EL3.
+    own     11
     // Leaves EL3 for an entry point: x0 is the PE's data. What Rust has in the
     // registers is EL3's own, or of what the PE did before.
     .global enter_normal_world
@@ -240,6 +224,15 @@ enter_normal_world:
     mov     x19, xzr
     mov     x20, xzr
     mov     x21, xzr
+    b       enter_cleared
+
+    // From AArch32: the same.
+    .balign 0x80
+    save
+    b       other_synchronous
+
+    own     13
+enter_cleared:
     mov     x22, xzr
     mov     x23, xzr
     mov     x24, xzr
@@ -250,6 +243,21 @@ enter_normal_world:
     mov     x29, xzr
     mov     x30, xzr
     leave
+
+    .balign 0x80
+    save
+    mov     x0, sp
+    bl      {fiq}
+    restore
+    own     15
+    .balign 0x80
+    .global vectors_end
+vectors_end:
+
+    .section .bss.crash_reporter, "aw", %nobits
+    .balign 8
+crash_reporter:
+    .zero   8
     "#,
     x = const offset_of!(Frame, x),
     x18 = const offset_of!(Frame, x18),
