@@ -95,7 +95,7 @@ fn give_up() {
     if read_sctlr_el3().contains(SctlrEl3::M)
         && let Some(index) = Board::pe_index(MPIDR_EL1.get())
     {
-        SDEI.pe_failed(index);
+        SDEI.pe_failed(MPIDR_EL1.get());
         PSCI.failed(index);
     }
 }

@@ -16,7 +16,7 @@ pub extern "C" fn fiq(pe: &mut PeData) {
     match acknowledge() {
         Some(EVENT) => {
             deactivate(EVENT);
-            SDEI.signalled(&mut pe.sdei, &mut pe.frame);
+            SDEI.signalled(&mut pe.frame, &mut pe.sdei);
         }
         // This PE was off when it was raised, and came on without it.
         Some(POWER_ON) => deactivate(POWER_ON),
@@ -30,7 +30,7 @@ pub extern "C" fn fiq(pe: &mut PeData) {
 #[inline(never)]
 fn other(pe: &mut PeData, intid: u32) {
     // Deactivated by the dispatcher if it is an event's.
-    if !SDEI.interrupt(&mut pe.sdei, &mut pe.frame, intid) {
+    if !SDEI.interrupt(&mut pe.frame, &mut pe.sdei, intid) {
         deactivate(intid);
     }
 }

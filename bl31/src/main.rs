@@ -141,7 +141,7 @@ fn enter(map: Map, bl33: &Bl33) -> ! {
         "starting {} at {:#x} in EL{}, device tree at {:#x}",
         Text(bl33.what),
         bl33.entry,
-        platform::client_el() as u64,
+        sdei_aarch64::client_el() as u64,
         bl33.device_tree,
     );
     Board::consoles().hand_over();

@@ -9,6 +9,7 @@ use core::cell::UnsafeCell;
 use core::mem::{MaybeUninit, offset_of};
 
 use aarch64_cpu::registers::{ELR_EL3, Readable, SPSR_EL3, Writeable};
+use platform::gic_events::Saved;
 use platform::{Platform, board};
 
 use crate::secure_timer::Alarm;
@@ -72,7 +73,7 @@ pub struct PeData {
     /// This PE's index.
     pub index: usize,
     /// Its part of the SDEI dispatcher.
-    pub sdei: sdei::Pe<'static, { board::PRIVATE_EVENTS }>,
+    pub sdei: sdei::Pe<{ board::PRIVATE_EVENTS }, Saved>,
     /// What its Secure timer is armed for.
     pub alarm: Option<Alarm>,
 }

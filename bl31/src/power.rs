@@ -3,13 +3,14 @@
 use core::arch::asm;
 
 use aarch64_cpu::asm::{barrier, wfi};
-use aarch64_cpu::registers::{ELR_EL3, SPSR_EL3, Writeable};
+use aarch64_cpu::registers::{ELR_EL3, MPIDR_EL1, Readable, SPSR_EL3, Writeable};
 use arm_sysregs::el2::accessors::{write_hcr_el2, write_ich_hcr_el2};
 use arm_sysregs::el2::registers::{HcrEl2, IchHcrEl2};
 use arm_sysregs::el3::registers::SpsrEl3;
-use platform::{Platform, board::Board, client_el, gic};
+use platform::{Platform, board::Board, gic};
 use psci::{Entry, Outcome};
 use sdei::ClientEl;
+use sdei_aarch64::client_el;
 
 use crate::handover;
 use crate::pe::PeData;
@@ -153,7 +154,7 @@ fn leave_lower_els() {
 
 /// Makes this PE start below EL3 as if from cold when this is returned from.
 pub fn start(pe: &mut PeData, entry: &Entry) {
-    SDEI.pe_on(&mut pe.sdei, pe.index);
+    SDEI.pe_on(&mut pe.sdei, MPIDR_EL1.get());
     Board::configure_pe_interrupts(pe.index);
     handover::stop_timers(client_el());
     secure_timer::stop();

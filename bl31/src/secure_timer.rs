@@ -89,7 +89,7 @@ pub fn expired(pe: &mut PeData) {
     gic::deactivate(gic::SECURE_TIMER.raw_value());
     if let Some(Alarm { event, .. }) = pe.alarm.take() {
         // What can't be raised by now is nobody's: there is no one to tell.
-        let _ = SDEI.raise(&mut pe.sdei, &mut pe.frame, event);
+        let _ = SDEI.raise(&mut pe.frame, &mut pe.sdei, event);
     }
 }
 

@@ -43,7 +43,7 @@ pub const NOT_SUPPORTED: i64 = -1;
 pub extern "C" fn smc(pe: &mut PeData) {
     let fid = pe.frame.x[0] as u32;
     if fid.wrapping_sub(sdei::call::FUNCTION_BASE) < sdei::call::FUNCTION_COUNT {
-        SDEI.call(&mut pe.sdei, &mut pe.frame);
+        SDEI.call(&mut pe.frame, &mut pe.sdei);
     } else if fid == PSCI_VERSION {
         pe.frame.x[0] = psci::VERSION.into();
     } else if fid == smccc::arch::SMCCC_VERSION {

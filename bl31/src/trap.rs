@@ -9,8 +9,8 @@ use arm_sysregs::el2::accessors::{read_hcr_el2, write_esr_el2};
 use arm_sysregs::el2::registers::{EsrEl2, HcrEl2};
 use arm_sysregs::el3::accessors::read_esr_el3;
 use arm_sysregs::el3::registers::SpsrEl3;
-use platform::{client_el, control, exlock_enabled, features, take_exception, vbar};
-use sdei::{Client, ClientEl, pstate};
+use sdei::{Client, ClientEl};
+use sdei_aarch64::{client, client_el, control, exlock_enabled, take_exception, vbar};
 
 use crate::handover;
 use crate::pe::PeData;
@@ -49,11 +49,8 @@ fn inject_undefined() {
         ClientEl::El2 => write_esr_el2(EsrEl2::from_bits_retain(ESR_UNDEFINED)),
     }
     ELR_EL3.set(vbar(el).wrapping_add(vector_offset(el, spsr)));
-    let client = Client {
-        el,
-        features: features(),
-    };
-    let pstate = pstate::entry(spsr, client, control(el), || exlock_enabled(el));
+    let client = Client { el, ..client() };
+    let pstate = client.exception_pstate(spsr, control(el), || exlock_enabled(el));
     SPSR_EL3.set(pstate);
 }
 

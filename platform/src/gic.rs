@@ -5,7 +5,7 @@
 //! distributor is shared, under a lock that neither event 0 nor PSCI needs.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use aarch64_cpu::asm::barrier;
 use arm_gic::IntId;
@@ -15,18 +15,17 @@ use arm_sysregs::el1::accessors::{
     read_icc_ap1r0_el1, read_icc_iar0_el1, write_icc_ap0r0_el1, write_icc_ap0r1_el1,
     write_icc_ap0r2_el1, write_icc_ap0r3_el1, write_icc_ap1r0_el1, write_icc_ap1r1_el1,
     write_icc_ap1r2_el1, write_icc_ap1r3_el1, write_icc_dir_el1, write_icc_eoir0_el1,
-    write_icc_eoir1_el1, write_icc_igrpen1_el1, write_icc_sgi0r_el1,
+    write_icc_eoir1_el1, write_icc_igrpen1_el1,
 };
 use arm_sysregs::el1::registers::{
-    IccAp1r0El1, IccDirEl1, IccEoir0El1, IccEoir1El1, IccIgrpen1El1, IccSgi0rEl1,
+    IccAp1r0El1, IccDirEl1, IccEoir0El1, IccEoir1El1, IccIgrpen1El1,
 };
 use arm_sysregs::el3::accessors::{read_icc_ctlr_el3, write_icc_ctlr_el3};
 use arm_sysregs::el3::registers::IccCtlrEl3;
 use safe_mmio::{UniqueMmioPointer, field, field_shared};
-use spin::mutex::{SpinMutex, TicketMutex, TicketMutexGuard};
+use spin::mutex::{TicketMutex, TicketMutexGuard};
 
-use crate::gic_events::{Claim, Interrupt};
-use crate::topology::AFFINITY_MASK;
+use crate::gic_events::Interrupt;
 
 /// The SGI that tells a PE of event 0. SGIs 8 to 15 are Secure by convention
 /// (Arm IHI 0069 2.2.1 leaves it to software).
@@ -83,15 +82,13 @@ const PATIENCE: usize = 10_000;
 const FIRST_SPECIAL_INTID: u32 = 1020;
 const LAST_SPECIAL_INTID: u32 = 1023;
 
-/// The distributor of a machine on which `EVENTS` shared events can have an
-/// interrupt.
-pub struct Distributor<const EVENTS: usize> {
+/// The distributor of a machine.
+pub struct Distributor {
     /// Fair: PEs that make one call after another can't keep it from another PE.
     registers: TicketMutex<UniqueMmioPointer<'static, Gicd>>,
-    claims: SpinMutex<[Option<Claim>; EVENTS]>,
 }
 
-impl<const EVENTS: usize> Distributor<EVENTS> {
+impl Distributor {
     /// The distributor at this address.
     ///
     /// # Safety
@@ -105,7 +102,6 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
         Self {
             // SAFETY: the caller's promise.
             registers: TicketMutex::new(unsafe { UniqueMmioPointer::new(registers) }),
-            claims: SpinMutex::new([None; EVENTS]),
         }
     }
 
@@ -146,8 +142,7 @@ impl<const EVENTS: usize> Distributor<EVENTS> {
     /// Gives an SPI to `f`, if there is such an SPI.
     pub fn with_spi(&self, spi: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {
         let mut registers = self.lock();
-        let mut claims = self.claims.lock();
-        if let Some(interrupt) = Interrupt::spi(spi, registers.reborrow(), &mut *claims) {
+        if let Some(interrupt) = Interrupt::spi(spi, registers.reborrow()) {
             f(interrupt);
         }
     }
@@ -182,23 +177,16 @@ pub unsafe fn frames(start: usize, end: usize) -> impl Iterator<Item = (usize, u
     })
 }
 
-/// What is known of each PE's part of the GIC, on a machine on which `EVENTS`
-/// private events can have an interrupt. Filled by the PE that boots.
-pub struct PeInterrupts<const PES: usize, const EVENTS: usize> {
+/// Where each PE's redistributor is. Filled by the PE that boots.
+pub struct PeInterrupts<const PES: usize> {
     frames: [AtomicUsize; PES],
-    /// ICC_SGI0R_EL1 values that target the PE, without an INTID.
-    targets: [AtomicU64; PES],
-    /// A PE takes its own only, so none is waited for.
-    claims: [SpinMutex<[Option<Claim>; EVENTS]>; PES],
 }
 
-impl<const PES: usize, const EVENTS: usize> PeInterrupts<PES, EVENTS> {
+impl<const PES: usize> PeInterrupts<PES> {
     /// Of no PE yet.
     pub const fn new() -> Self {
         Self {
             frames: [const { AtomicUsize::new(0) }; PES],
-            targets: [const { AtomicU64::new(0) }; PES],
-            claims: [const { SpinMutex::new([None; EVENTS]) }; PES],
         }
     }
 
@@ -220,7 +208,6 @@ impl<const PES: usize, const EVENTS: usize> PeInterrupts<PES, EVENTS> {
         for (address, mpidr) in unsafe { frames(start, end) } {
             if let Some(index) = pe_index(mpidr) {
                 self.frames[index].store(address, Relaxed);
-                self.targets[index].store(sgi_target(mpidr), Relaxed);
                 found += 1;
             }
         }
@@ -239,44 +226,18 @@ impl<const PES: usize, const EVENTS: usize> PeInterrupts<PES, EVENTS> {
     /// Gives a PPI of this PE, whose index this is, to `f`, if there is such a
     /// PPI.
     pub fn with_ppi(&self, index: usize, ppi: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {
-        if let (Some(claims), Some(frame)) = (self.claims.get(index), self.frame(index))
-            && let Some(interrupt) = Interrupt::ppi(ppi, frame, &mut *claims.lock())
+        if let Some(frame) = self.frame(index)
+            && let Some(interrupt) = Interrupt::ppi(ppi, frame)
         {
             f(interrupt);
         }
     }
-
-    /// Raises a Group 0 SGI at a PE. The caller's earlier stores are visible to
-    /// that PE once it acknowledges the SGI.
-    #[inline(always)]
-    pub fn raise_sgi(&self, intid: IntId, index: usize) {
-        let Some(target) = self.targets.get(index) else {
-            return;
-        };
-        let value = target.load(Relaxed) | u64::from(intid.raw_value()) << IccSgi0rEl1::INTID_SHIFT;
-        // Writes to ICC registers are not ordered with stores to memory. Of
-        // stores only, and all PEs are in the Inner Shareable domain.
-        barrier::dsb(barrier::ISHST);
-        // EL3 is on its way out, and the exception return synchronizes this.
-        write_icc_sgi0r_el1(IccSgi0rEl1::from_bits_retain(value));
-    }
 }
 
-impl<const PES: usize, const EVENTS: usize> Default for PeInterrupts<PES, EVENTS> {
+impl<const PES: usize> Default for PeInterrupts<PES> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The affinity part of ICC_SGI0R_EL1: a PE is bit Aff0 % 16 of the target
-/// list of range Aff0 / 16 in its cluster (Arm IHI 0069 12.2.18).
-fn sgi_target(mpidr: u64) -> u64 {
-    let [aff0, aff1, aff2, _, aff3, ..] = (mpidr & AFFINITY_MASK).to_le_bytes();
-    u64::from(aff3) << IccSgi0rEl1::AFF3_SHIFT
-        | u64::from(aff0 / 16) << IccSgi0rEl1::RS_SHIFT
-        | u64::from(aff2) << IccSgi0rEl1::AFF2_SHIFT
-        | u64::from(aff1) << IccSgi0rEl1::AFF1_SHIFT
-        | 1 << (aff0 % 16)
 }
 
 /// Waits for the GIC, but not for ever.

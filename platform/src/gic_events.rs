@@ -11,15 +11,13 @@ use crate::gic::{self, EVENT_PRIORITY};
 
 /// What the Normal world had set for an interrupt that is EL3's for now. Its
 /// trigger is not among it: that stays as it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Claim {
-    intid: IntId,
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Saved {
     /// As Secure accesses see it. Linux masks by priority, so it matters.
     priority: u8,
     /// GICD_IROUTER of an SPI, 0 of a PPI.
     route: u64,
-    /// Its mark of an NMI (FEAT_GICv3_NMI): 0 or 1. A bool would make `None` in
-    /// memory something else than zeroes, and the image larger by all of them.
+    /// Its mark of an NMI (FEAT_GICv3_NMI): 0 or 1.
     nmi: u8,
 }
 
@@ -27,7 +25,6 @@ pub struct Claim {
 pub struct Interrupt<'a> {
     intid: IntId,
     registers: Registers<'a>,
-    claims: &'a mut [Option<Claim>],
 }
 
 /// Where an interrupt's registers are.
@@ -78,34 +75,22 @@ macro_rules! write_one {
 type Word<'a> = UniqueMmioPointer<'a, safe_mmio::fields::ReadPureWrite<u32>>;
 
 impl<'a> Interrupt<'a> {
-    /// A PPI of this PE, whose redistributor frame this is. `claims` has as
-    /// many elements as there are private dynamic slots. `None` if there is no
+    /// A PPI of this PE, whose redistributor frame this is. `None` if there is no
     /// such PPI.
-    pub fn ppi(
-        intid: IntId,
-        frame: UniqueMmioPointer<'a, GicrSgi>,
-        claims: &'a mut [Option<Claim>],
-    ) -> Option<Self> {
+    pub fn ppi(intid: IntId, frame: UniqueMmioPointer<'a, GicrSgi>) -> Option<Self> {
         intid.is_ppi().then_some(Self {
             intid,
             registers: Registers::Ppi(frame),
-            claims,
         })
     }
 
-    /// An SPI. `claims` has as many elements as there are shared dynamic
-    /// slots. `None` if there is no such SPI.
-    pub fn spi(
-        intid: IntId,
-        mut gicd: UniqueMmioPointer<'a, Gicd>,
-        claims: &'a mut [Option<Claim>],
-    ) -> Option<Self> {
+    /// An SPI. `None` if there is no such SPI.
+    pub fn spi(intid: IntId, mut gicd: UniqueMmioPointer<'a, Gicd>) -> Option<Self> {
         // The SPIs follow the 32 private interrupts.
         let last = 31 + field!(gicd, typer).read().num_spis();
         (intid.is_spi() && intid.raw_value() <= last).then_some(Self {
             intid,
             registers: Registers::Spi(gicd),
-            claims,
         })
     }
 
@@ -131,23 +116,20 @@ impl<'a> Interrupt<'a> {
         edge.unwrap_or(false) || is_set!(self, ispendr)
     }
 
-    /// Takes it from the Normal world: disabled, Group 0, at a priority that
-    /// the Normal world can't mask.
-    pub fn claim(&mut self) {
+    /// Takes it from the Normal world: disabled and idle, Group 0, at a priority
+    /// that the Normal world can't mask. Answers what the Normal world had set.
+    pub fn claim(&mut self) -> Saved {
         self.disable();
-        let claim = Claim {
-            intid: self.intid,
+        let saved = Saved {
             priority: self.priority(),
             route: self.route(),
             nmi: is_set!(self, inmir).into(),
         };
-        // There is one: an interrupt of each slot has room.
-        if let Some(free) = self.claims.iter_mut().find(|claim| claim.is_none()) {
-            *free = Some(claim);
-        }
         // A Group 0 interrupt that is marked as an NMI leaves its active priority
         // behind on QEMU. Elsewhere the mark may not be writable in Group 0.
-        self.set_nmi(0);
+        if saved.nmi != 0 {
+            self.set_nmi(0);
+        }
         self.set_group(GROUP_0);
         // From here on the Normal world can't write to it. This puts right what it
         // has written since it was looked at: one that is active never arrives.
@@ -155,21 +137,27 @@ impl<'a> Interrupt<'a> {
         self.set_nmi(0);
         write_one!(self, icactiver);
         self.set_priority(EVENT_PRIORITY);
+        self.clear_pending();
+        saved
     }
 
-    /// Gives it back: disabled, Non-secure Group 1, with the priority, the target
-    /// and the mark of an NMI that the Normal world had set.
-    pub fn give_back(&mut self) {
+    /// Ends its use: disabled, no edge of it left, and not active if it was
+    /// `acknowledged`. With what [`Interrupt::claim`] answered it is the Normal
+    /// world's again: Non-secure Group 1, with its priority, target and mark of an
+    /// NMI.
+    pub fn release(&mut self, acknowledged: bool, saved: Option<Saved>) {
         self.disable();
-        let is_its = |claim: &&mut Option<Claim>| claim.is_some_and(|c| c.intid == self.intid);
-        let claim = self.claims.iter_mut().find(is_its).and_then(Option::take);
-        if let Some(claim) = claim {
-            self.set_priority(claim.priority);
-            self.set_route(claim.route);
+        if acknowledged {
+            self.deactivate();
         }
-        self.set_group(GROUP_1_NS);
-        if let Some(claim) = claim {
-            self.set_nmi(claim.nmi);
+        self.clear_pending();
+        if let Some(saved) = saved {
+            self.set_priority(saved.priority);
+            self.set_route(saved.route);
+            self.set_group(GROUP_1_NS);
+            if saved.nmi != 0 {
+                self.set_nmi(saved.nmi);
+            }
         }
     }
 

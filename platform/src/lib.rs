@@ -52,10 +52,7 @@ mod on_target {
     use crate::gic::SGI_POWER_ON;
     use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
-    pub use crate::ports::{
-        PsciPort, SdeiPort, client_el, control, exlock_enabled, features, relax, take_exception,
-        vbar,
-    };
+    pub use crate::ports::{PsciPort, SdeiInterrupts, SdeiPes, SdeiPort, relax};
     use crate::topology::TopologyError;
 
     /// What is behind a range of addresses.
@@ -351,7 +348,7 @@ mod on_target {
         /// Makes a PE that is off go on: back to the image's start, or out of
         /// its wait in EL3.
         fn power_on(index: usize) {
-            Self::raise_sgi(SGI_POWER_ON, index);
+            sdei_aarch64::raise_sgi(SGI_POWER_ON.raw_value(), Self::pe_affinity(index));
         }
 
         /// Whether [`power_off`](Self::power_off) and
@@ -373,9 +370,6 @@ mod on_target {
         /// Ends what [`power_down`](Self::power_down) did to this PE's part of
         /// the GIC. What the Normal world had set in its redistributor is as it was.
         fn wake_pe_interrupts(index: usize);
-
-        /// Raises a Group 0 SGI at a PE.
-        fn raise_sgi(intid: IntId, index: usize);
 
         /// Gives a PPI of this PE or an SPI to `f`, if there is such an interrupt.
         fn with_interrupt(intid: IntId, f: &mut dyn FnMut(Interrupt<'_>));

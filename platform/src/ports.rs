@@ -6,149 +6,61 @@ use core::marker::PhantomData;
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use arm_gic::IntId;
-use arm_sysregs::el1::accessors::{
-    read_gcscr_el1, read_id_aa64pfr0_el1, read_id_aa64pfr1_el1, read_sctlr_el1, read_vbar_el1,
-    write_elr_el1, write_spsr_el1,
-};
-use arm_sysregs::el1::registers::{ElrEl1, GcscrEl1, IdAa64pfr1El1, SpsrEl1};
-use arm_sysregs::el2::accessors::{
-    read_gcscr_el2, read_hcr_el2, read_sctlr_el2, read_vbar_el2, write_elr_el2, write_spsr_el2,
-};
-use arm_sysregs::el2::registers::{ElrEl2, GcscrEl2, HcrEl2, SpsrEl2};
-use sdei::{Client, ClientEl, Control, Features, Owner};
+use sdei::{Interrupts, Owner};
+use sdei_aarch64::Machine;
 
 use crate::Platform;
 use crate::gic::SGI_EVENT;
-use crate::gic_events::Interrupt;
-
-/// The client EL of this PE: the highest of the Non-secure state.
-pub fn client_el() -> ClientEl {
-    if read_id_aa64pfr0_el1().el2() == 0 {
-        ClientEl::El1
-    } else {
-        ClientEl::El2
-    }
-}
-
-/// What this PE has of the features that decide how an exception is taken.
-pub fn features() -> Features {
-    let id = read_id_aa64pfr1_el1();
-    Features {
-        // Without FEAT_PAN, SCTLR_ELx.SPAN is RES1 and PAN stays clear.
-        pan: true,
-        ssbs: id.ssbs() != 0,
-        mte2: id.mte() >= MTE2,
-        nmi: id.nmi() != 0,
-        gcs: id.gcs() != 0,
-    }
-}
-
-/// What decides how this PE takes an exception to `el`.
-#[inline(always)]
-pub fn control(el: ClientEl) -> Control {
-    match el {
-        ClientEl::El1 => Control {
-            sctlr: read_sctlr_el1().bits(),
-            host: true,
-        },
-        ClientEl::El2 => Control {
-            sctlr: read_sctlr_el2().bits(),
-            host: read_hcr_el2().contains(HcrEl2::E2H | HcrEl2::TGE),
-        },
-    }
-}
-
-/// Whether exceptions to `el` lock the exception return; of a PE with FEAT_GCS.
-pub fn exlock_enabled(el: ClientEl) -> bool {
-    match el {
-        ClientEl::El1 => read_gcscr_el1().contains(GcscrEl1::EXLOCKEN),
-        ClientEl::El2 => read_gcscr_el2().contains(GcscrEl2::EXLOCKEN),
-    }
-}
-
-/// ID_AA64PFR1_EL1.MTE: FEAT_MTE2.
-const MTE2: u8 = 0b0010;
-
-const _: () = assert!(IdAa64pfr1El1::MTE_SHIFT == 8);
-
-/// This PE's VBAR of an EL.
-#[inline(always)]
-pub fn vbar(el: ClientEl) -> u64 {
-    match el {
-        ClientEl::El1 => read_vbar_el1().bits(),
-        ClientEl::El2 => read_vbar_el2().bits(),
-    }
-}
-
-/// Makes it look to `el` as if this PE had taken an exception there.
-pub fn take_exception(el: ClientEl, elr: u64, spsr: u64) {
-    // SAFETY: registers of the Normal world, which does not run now and finds
-    // in them what an exception would have left.
-    unsafe {
-        match el {
-            ClientEl::El1 => {
-                write_elr_el1(ElrEl1::from_bits_retain(elr));
-                write_spsr_el1(SpsrEl1::from_bits_retain(spsr));
-            }
-            ClientEl::El2 => {
-                write_elr_el2(ElrEl2::from_bits_retain(elr));
-                write_spsr_el2(SpsrEl2::from_bits_retain(spsr));
-            }
-        }
-    }
-}
+use crate::gic_events::{Interrupt, Saved};
 
 /// The port of `sdei` on a board.
-#[derive(Debug)]
-pub struct SdeiPort<B>(PhantomData<fn() -> B>);
+pub type SdeiPort<B> = sdei_aarch64::El3<SdeiPes<B>>;
 
-impl<B> SdeiPort<B> {
-    /// The port.
+/// The PEs of a board.
+#[derive(Debug)]
+pub struct SdeiPes<B>(PhantomData<fn() -> B>);
+
+impl<B> SdeiPes<B> {
+    /// The PEs.
     pub const fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<B> Default for SdeiPort<B> {
+impl<B> Default for SdeiPes<B> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<B: Platform> sdei::Port for SdeiPort<B> {
+impl<B: Platform> Machine for SdeiPes<B> {
+    const SGI: u32 = SGI_EVENT.raw_value();
+
     #[inline(always)]
     fn pe_index(&self, affinity: u64) -> Option<usize> {
         B::pe_index(affinity)
     }
+}
 
-    #[inline(always)]
-    fn notify(&self, pe: usize) {
-        B::raise_sgi(SGI_EVENT, pe);
-    }
+/// The interrupts of a board, for `sdei`.
+#[derive(Debug)]
+pub struct SdeiInterrupts<B>(PhantomData<fn() -> B>);
 
-    fn client(&self) -> Client {
-        Client {
-            el: client_el(),
-            features: features(),
-        }
+impl<B> SdeiInterrupts<B> {
+    /// The interrupts.
+    pub const fn new() -> Self {
+        Self(PhantomData)
     }
+}
 
-    #[inline(always)]
-    fn control(&self, el: ClientEl) -> Control {
-        control(el)
+impl<B> Default for SdeiInterrupts<B> {
+    fn default() -> Self {
+        Self::new()
     }
+}
 
-    fn exlock_enabled(&self, el: ClientEl) -> bool {
-        exlock_enabled(el)
-    }
-
-    fn vbar(&self, el: ClientEl) -> u64 {
-        vbar(el)
-    }
-
-    fn take_exception(&self, el: ClientEl, elr: u64, spsr: u64) {
-        take_exception(el, elr, spsr);
-    }
+impl<B: Platform> Interrupts for SdeiInterrupts<B> {
+    type Saved = Saved;
 
     fn owner(&self, intid: u32) -> Option<Owner> {
         let mut owner = None;
@@ -168,18 +80,24 @@ impl<B: Platform> sdei::Port for SdeiPort<B> {
         active
     }
 
-    fn claim(&self, intid: u32) {
-        with::<B>(intid, &mut |mut interrupt| interrupt.claim());
+    fn claim(&self, intid: u32) -> Saved {
+        let mut saved = Saved::default();
+        with::<B>(intid, &mut |mut interrupt| saved = interrupt.claim());
+        saved
     }
 
-    fn give_back(&self, intid: u32) {
-        with::<B>(intid, &mut |mut interrupt| interrupt.give_back());
+    fn clear_pending(&self, intid: u32) {
+        with::<B>(intid, &mut |mut interrupt| interrupt.clear_pending());
     }
 
-    fn route(&self, intid: u32, pe: usize) {
+    fn release(&self, intid: u32, acknowledged: bool, saved: Option<Saved>) {
         with::<B>(intid, &mut |mut interrupt| {
-            interrupt.set_route(B::pe_affinity(pe));
+            interrupt.release(acknowledged, saved);
         });
+    }
+
+    fn route(&self, intid: u32, affinity: u64) {
+        with::<B>(intid, &mut |mut interrupt| interrupt.set_route(affinity));
     }
 
     fn enable(&self, intid: u32) {
@@ -188,10 +106,6 @@ impl<B: Platform> sdei::Port for SdeiPort<B> {
 
     fn disable(&self, intid: u32) {
         with::<B>(intid, &mut |mut interrupt| interrupt.disable());
-    }
-
-    fn clear_pending(&self, intid: u32) {
-        with::<B>(intid, &mut |mut interrupt| interrupt.clear_pending());
     }
 
     fn is_asserted(&self, intid: u32) -> bool {

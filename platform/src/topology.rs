@@ -1,20 +1,22 @@
 //! Which PEs the machine has, and the dense index of each.
 //!
-//! An MPIDR becomes an index in one look-up: the affinity fields, each
-//! shortened to the bits that the machine's PEs use, are packed into a key, and
-//! a table says which index has it. 16 PEs to a cluster and 32 clusters make a
-//! key of 9 bits, two clusters of four with the core number in Aff1 one of 3.
+//! An MPIDR becomes an index in one look-up: its affinity fields, shifted and
+//! folded onto themselves, make a key, and a table says which index has it. How far
+//! to shift is found out once, so that the machine's PEs have different keys.
 //!
 //! MPIDRs come from the Normal world, and a PE speculates past a check: both
 //! tables have a power of two of entries, and key and index are masked, so that
 //! what is loaded is an entry of theirs whatever the MPIDR is.
 
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// The affinity fields of an MPIDR_EL1 value: Aff3 `[39:32]`, Aff2 `[23:16]`,
 /// Aff1 `[15:8]`, Aff0 `[7:0]`. Everything else (MT, U, RES1) is not part of a
 /// PE's name.
 pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;
+
+/// The highest bit of an affinity.
+const LAST_BIT: u64 = 39;
 
 /// What is in the place of the affinity of a PE that the machine has not: no
 /// affinity is.
@@ -41,7 +43,8 @@ pub enum TopologyError {
 #[repr(C)]
 pub struct Topology<const PES: usize, const KEYS: usize> {
     count: AtomicUsize,
-    shifts: [AtomicU8; 3],
+    /// How far an affinity is shifted, twice: bits 5 to 0, and bits 13 to 8.
+    shifts: AtomicU64,
     by_key: [AtomicU16; KEYS],
     affinities: [AtomicU64; PES],
     clusters: [AtomicU16; PES],
@@ -56,7 +59,7 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
             affinities: [const { AtomicU64::new(0) }; PES],
             clusters: [const { AtomicU16::new(0) }; PES],
             by_key: [const { AtomicU16::new(0) }; KEYS],
-            shifts: [const { AtomicU8::new(0) }; 3],
+            shifts: AtomicU64::new(0),
         }
     }
 
@@ -76,28 +79,20 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
             affinity.store(NOBODY, Relaxed);
         }
         let mut count = 0;
-        let mut used = 0;
         for mpidr in mpidrs {
             let affinity = mpidr & AFFINITY_MASK;
             if count == PES {
                 return Err(TopologyError::TooMany);
             }
             self.insert(count, affinity)?;
-            used |= affinity;
             count += 1;
         }
-        let mut width = 0;
-        for (shift, field) in self.shifts.iter().zip(fields(used)) {
-            width += (u8::BITS - field.leading_zeros()) as u8;
-            shift.store(width, Relaxed);
+        if !self.find_keys(count) {
+            return Err(TopologyError::TooSparse);
         }
         let mut cluster = 0;
         for (index, affinity) in self.affinities[..count].iter().enumerate() {
             let affinity = affinity.load(Relaxed);
-            self.by_key
-                .get(self.key(affinity))
-                .ok_or(TopologyError::TooSparse)?
-                .store(index as u16, Relaxed);
             if index > 0 && self.affinity(index - 1) >> cluster_shift != affinity >> cluster_shift {
                 cluster += 1;
             }
@@ -105,6 +100,29 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
         }
         self.count.store(count, Relaxed);
         Ok(())
+    }
+
+    /// Looks for shifts that give the first `count` PEs different keys. The first that
+    /// are tried do for most machines, and what does not fails after a few PEs.
+    fn find_keys(&self, count: usize) -> bool {
+        // All that is shifted so far is 0.
+        const NOTHING: u64 = 63;
+        let second = core::iter::once(NOTHING).chain(1..=LAST_BIT);
+        second
+            .flat_map(|second| (1..=LAST_BIT).map(move |first| second << 8 | first))
+            .any(|shifts| {
+                self.shifts.store(shifts, Relaxed);
+                (0..count).all(|index| self.enter_key(index))
+            })
+    }
+
+    /// Notes a PE's key; the answer is whether no PE before it has the same.
+    fn enter_key(&self, index: usize) -> bool {
+        let key = self.key(self.affinity(index));
+        let other = usize::from(self.by_key[key].load(Relaxed));
+        let is_taken = other < index && self.key(self.affinity(other)) == key;
+        self.by_key[key].store(index as u16, Relaxed);
+        !is_taken
     }
 
     /// Puts an affinity into its place among the first `count`, which ascend. One
@@ -151,23 +169,19 @@ impl<const PES: usize, const KEYS: usize> Topology<PES, KEYS> {
     #[inline(always)]
     pub fn index(&self, mpidr: u64) -> Option<usize> {
         let affinity = mpidr & AFFINITY_MASK;
-        // A field wider than the machine's PEs need runs into its neighbour's
-        // bits, so a key proves nothing: the PE found must have this affinity. What
-        // the mask makes of a key that is too large proves as little.
-        let key = self.key(affinity) & (KEYS - 1);
+        // A key proves nothing: the PE found must have this affinity.
+        let key = self.key(affinity);
         let index = usize::from(self.by_key[key].load(Relaxed)) & (PES - 1);
         (self.affinities[index].load(Relaxed) == affinity).then_some(index)
     }
 
     #[inline(always)]
     fn key(&self, affinity: u64) -> usize {
-        // One by one: of arrays, optimizing for size makes loops. No shift is more
-        // than 24: none wraps, and that is never checked.
-        let [aff0, aff1, aff2, aff3] = fields(affinity);
-        let [shift1, shift2, shift3] = &self.shifts;
-        let shifted =
-            |field: u8, by: &AtomicU8| usize::from(field).wrapping_shl(by.load(Relaxed).into());
-        usize::from(aff0) | shifted(aff1, shift1) | shifted(aff2, shift2) | shifted(aff3, shift3)
+        let shifts = self.shifts.load(Relaxed);
+        // Of a shift, the lower 6 bits count.
+        let (first, second) = (shifts as u32, (shifts >> 8) as u32);
+        let folded = affinity ^ affinity.wrapping_shr(first) ^ affinity.wrapping_shr(second);
+        folded as usize & (KEYS - 1)
     }
 }
 
@@ -175,13 +189,6 @@ impl<const PES: usize, const KEYS: usize> Default for Topology<PES, KEYS> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Aff0 to Aff3.
-#[inline(always)]
-fn fields(affinity: u64) -> [u8; 4] {
-    let [aff0, aff1, aff2, _, aff3, ..] = affinity.to_le_bytes();
-    [aff0, aff1, aff2, aff3]
 }
 
 #[cfg(test)]
@@ -307,10 +314,7 @@ mod tests {
             topology.fill([1, 1].into_iter(), 8),
             Err(TopologyError::Twice(1))
         );
-        assert_eq!(
-            topology.fill([0, 0x80].into_iter(), 8),
-            Err(TopologyError::TooSparse)
-        );
+        assert_eq!(topology.fill([0, 0x80].into_iter(), 8), Ok(()));
         let topology = Topology::<4, 4>::new();
         assert_eq!(
             topology.fill([2, 1, 3, 2].into_iter(), 8),

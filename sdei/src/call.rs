@@ -1,6 +1,5 @@
-//! The calls of the interface: function IDs and their arguments (DEN0054 5.1).
-
-use crate::Error;
+//! The calls of the interface: function IDs, and the constants of their arguments and answers
+//! (DEN0054 5.1).
 
 /// First function ID of the SDEI range in its SMC64 encoding: a fast call of the Standard Secure
 /// service owner.
@@ -31,124 +30,14 @@ pub const fn is_sdei(function: u32) -> bool {
     (function & !(SVE_HINT | SMC64)).wrapping_sub(FUNCTION_BASE & !SMC64) < FUNCTION_COUNT
 }
 
-/// What an unknown call answers in x0: -1 in the width of the call's convention.
-pub(crate) const fn not_supported(function: u32) -> u64 {
-    if function & SMC64 != 0 {
-        Error::NotSupported.code()
-    } else {
-        0xffff_ffff
-    }
-}
-
-/// A call with its arguments, not yet checked against any state.
-///
-/// Event numbers are signed 32-bit: the upper half of the register is ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Call {
-    /// `SDEI_VERSION`.
-    Version,
-    /// `SDEI_EVENT_REGISTER`.
-    EventRegister {
-        /// Event number.
-        event: i32,
-        /// Handler's address, or its offset from VBAR with the relative flag.
-        entry: u64,
-        /// Value handed to the handler in x1.
-        argument: u64,
-        /// [`flags`].
-        flags: u64,
-        /// Affinity of the target PE where `flags` says RM_PE.
-        affinity: u64,
-    },
-    /// `SDEI_EVENT_ENABLE`.
-    EventEnable {
-        /// Event number.
-        event: i32,
-    },
-    /// `SDEI_EVENT_DISABLE`.
-    EventDisable {
-        /// Event number.
-        event: i32,
-    },
-    /// `SDEI_EVENT_CONTEXT`.
-    EventContext {
-        /// Which of the interrupted x0..x17.
-        index: u64,
-    },
-    /// `SDEI_EVENT_COMPLETE`. The status in x1 is for the platform's information only and
-    /// decides nothing.
-    EventComplete,
-    /// `SDEI_EVENT_COMPLETE_AND_RESUME`.
-    EventCompleteAndResume {
-        /// Where in the client to resume.
-        address: u64,
-    },
-    /// `SDEI_EVENT_UNREGISTER`.
-    EventUnregister {
-        /// Event number.
-        event: i32,
-    },
-    /// `SDEI_EVENT_STATUS`.
-    EventStatus {
-        /// Event number.
-        event: i32,
-    },
-    /// `SDEI_EVENT_GET_INFO`.
-    EventGetInfo {
-        /// Event number.
-        event: i32,
-        /// [`info`].
-        info: u64,
-    },
-    /// `SDEI_EVENT_ROUTING_SET`.
-    EventRoutingSet {
-        /// Event number.
-        event: i32,
-        /// 0 for RM_ANY, 1 for RM_PE.
-        mode: u64,
-        /// Affinity of the target PE for RM_PE.
-        affinity: u64,
-    },
-    /// `SDEI_PE_MASK`.
-    PeMask,
-    /// `SDEI_PE_UNMASK`.
-    PeUnmask,
-    /// `SDEI_INTERRUPT_BIND`.
-    InterruptBind {
-        /// INTID of a PPI or SPI.
-        intid: u64,
-    },
-    /// `SDEI_INTERRUPT_RELEASE`.
-    InterruptRelease {
-        /// Event number that the bind answered.
-        event: i32,
-    },
-    /// `SDEI_EVENT_SIGNAL`.
-    EventSignal {
-        /// Event number: 0 is the only one that can be signalled.
-        event: i32,
-        /// Affinity of the target PE, as in MPIDR_EL1.
-        affinity: u64,
-    },
-    /// `SDEI_FEATURES`.
-    Features {
-        /// [`feature`].
-        feature: u64,
-    },
-    /// `SDEI_PRIVATE_RESET`.
-    PrivateReset,
-    /// `SDEI_SHARED_RESET`.
-    SharedReset,
-}
-
 /// Flags of `SDEI_EVENT_REGISTER` (DEN0054 5.1.2).
-pub mod flags {
+pub(crate) mod flags {
     /// Bit 0: deliver a shared event to the given PE (RM_PE) instead of to any (RM_ANY).
-    pub const ROUTE_TO_PE: u64 = 1 << 0;
+    pub(crate) const ROUTE_TO_PE: u64 = 1 << 0;
     /// Bit 1: the entry point is an offset from the client's VBAR, read at dispatch.
-    pub const RELATIVE: u64 = 1 << 1;
+    pub(crate) const RELATIVE: u64 = 1 << 1;
     /// Every flag there is; the others must be zero.
-    pub const ALL: u64 = ROUTE_TO_PE | RELATIVE;
+    pub(crate) const ALL: u64 = ROUTE_TO_PE | RELATIVE;
 }
 
 /// A call's place in the range, by the name of the call; `None` for a function ID that is not an
@@ -186,85 +75,33 @@ pub(crate) mod number {
 }
 
 /// Bits of what `SDEI_EVENT_STATUS` answers (DEN0054 5.1.9).
-pub mod status {
+pub(crate) mod status {
     /// A handler is registered.
-    pub const REGISTERED: u64 = 1 << 0;
+    pub(crate) const REGISTERED: u8 = 1 << 0;
     /// The event is enabled.
-    pub const ENABLED: u64 = 1 << 1;
+    pub(crate) const ENABLED: u8 = 1 << 1;
     /// The handler is running.
-    pub const RUNNING: u64 = 1 << 2;
+    pub(crate) const RUNNING: u8 = 1 << 2;
 }
 
 /// Items of `SDEI_EVENT_GET_INFO` (DEN0054 5.1.10).
-pub mod info {
+pub(crate) mod info {
     /// 0 private, 1 shared.
-    pub const TYPE: u64 = 0;
+    pub(crate) const TYPE: u64 = 0;
     /// 0 where a client can signal the event, 1 where it can't.
-    pub const NOT_SIGNALABLE: u64 = 1;
+    pub(crate) const NOT_SIGNALABLE: u64 = 1;
     /// 0 Normal, 1 Critical.
-    pub const PRIORITY: u64 = 2;
+    pub(crate) const PRIORITY: u64 = 2;
     /// 0 RM_ANY, 1 RM_PE; shared events only.
-    pub const ROUTING_MODE: u64 = 3;
+    pub(crate) const ROUTING_MODE: u64 = 3;
     /// Affinity of the target PE; shared events only.
-    pub const ROUTING_AFFINITY: u64 = 4;
+    pub(crate) const ROUTING_AFFINITY: u64 = 4;
 }
 
 /// Items of `SDEI_FEATURES` (DEN0054 5.1.17).
-pub mod feature {
+pub(crate) mod feature {
     /// Slots for `SDEI_INTERRUPT_BIND`: private ones in bits 15..0, shared ones in bits 31..16.
-    pub const BIND_SLOTS: u64 = 0;
+    pub(crate) const BIND_SLOTS: u64 = 0;
     /// 1 where relative mode is implemented.
-    pub const RELATIVE_MODE: u64 = 1;
-}
-
-impl Call {
-    /// Reads a call from the function ID (w0) and its arguments (x1..x5).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotSupported`] for a number that is no call, the SMC32 encodings among them.
-    #[inline]
-    pub const fn decode(function: u32, args: &[u64; 5]) -> Result<Self, Error> {
-        let [a1, a2, a3, a4, a5] = *args;
-        // The upper half of an event number's register is not part of it.
-        let event = (a1 as u32).cast_signed();
-        let Some(number) = number(function) else {
-            return Err(Error::NotSupported);
-        };
-        Ok(match number {
-            number::VERSION => Self::Version,
-            number::EVENT_REGISTER => Self::EventRegister {
-                event,
-                entry: a2,
-                argument: a3,
-                flags: a4,
-                affinity: a5,
-            },
-            number::EVENT_ENABLE => Self::EventEnable { event },
-            number::EVENT_DISABLE => Self::EventDisable { event },
-            number::EVENT_CONTEXT => Self::EventContext { index: a1 },
-            number::EVENT_COMPLETE => Self::EventComplete,
-            number::EVENT_COMPLETE_AND_RESUME => Self::EventCompleteAndResume { address: a1 },
-            number::EVENT_UNREGISTER => Self::EventUnregister { event },
-            number::EVENT_STATUS => Self::EventStatus { event },
-            number::EVENT_GET_INFO => Self::EventGetInfo { event, info: a2 },
-            number::EVENT_ROUTING_SET => Self::EventRoutingSet {
-                event,
-                mode: a2,
-                affinity: a3,
-            },
-            number::PE_MASK => Self::PeMask,
-            number::PE_UNMASK => Self::PeUnmask,
-            number::INTERRUPT_BIND => Self::InterruptBind { intid: a1 },
-            number::INTERRUPT_RELEASE => Self::InterruptRelease { event },
-            number::EVENT_SIGNAL => Self::EventSignal {
-                event,
-                affinity: a2,
-            },
-            number::FEATURES => Self::Features { feature: a1 },
-            number::PRIVATE_RESET => Self::PrivateReset,
-            number::SHARED_RESET => Self::SharedReset,
-            _ => return Err(Error::NotSupported),
-        })
-    }
+    pub(crate) const RELATIVE_MODE: u64 = 1;
 }

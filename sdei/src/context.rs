@@ -51,6 +51,13 @@ impl Context {
         self.event = Some(event);
     }
 
+    /// Gives the frame everything that was put aside.
+    #[inline]
+    pub(crate) fn resume(&self, frame: &mut impl Frame) {
+        self.restore_registers(frame);
+        frame.set_return(self.pc, self.pstate);
+    }
+
     /// Gives the frame the registers that were put aside.
     #[inline]
     pub(crate) fn restore_registers(&self, frame: &mut impl Frame) {

@@ -24,7 +24,7 @@ impl Error {
     /// that one.
     #[must_use]
     pub const fn code(self) -> u64 {
-        (self as i64).cast_unsigned()
+        self as i64 as u64
     }
 }
 

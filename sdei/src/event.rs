@@ -72,6 +72,12 @@ impl Event {
         }
     }
 
+    /// The number as a call answers it.
+    pub(crate) fn answer(&self) -> u64 {
+        // Not negative: `Events::new` has checked it.
+        self.number as u64
+    }
+
     /// An event that EL3 raises itself.
     #[must_use]
     pub const fn explicit(number: i32, priority: Priority) -> Self {
@@ -97,7 +103,7 @@ pub const fn is_spi(intid: u32) -> bool {
 
 /// The events of a platform: `PRIVATE` private ones and `SHARED` shared ones.
 #[derive(Clone, Debug)]
-pub struct Events<const PRIVATE: usize, const SHARED: usize> {
+pub struct Events<const PRIVATE: usize = 1, const SHARED: usize = 0> {
     pub(crate) private: [Event; PRIVATE],
     pub(crate) shared: [Event; SHARED],
     /// Bit per private and shared event: which are Critical.
@@ -112,6 +118,11 @@ pub struct Events<const PRIVATE: usize, const SHARED: usize> {
 pub(crate) enum Slot {
     Private(usize),
     Shared(usize),
+}
+
+impl Events {
+    /// Event 0 and no other.
+    pub const EVENT0: Self = Self::new([Event::SIGNAL], []);
 }
 
 impl<const PRIVATE: usize, const SHARED: usize> Events<PRIVATE, SHARED> {
@@ -168,6 +179,16 @@ impl<const PRIVATE: usize, const SHARED: usize> Events<PRIVATE, SHARED> {
             .or_else(|| at(&self.shared).map(Slot::Shared))
     }
 
+    /// What makes the event in a slot occur.
+    pub(crate) fn source(&self, slot: Slot) -> Option<Source> {
+        Some(self.get(slot)?.source)
+    }
+
+    /// Whether an event has an interrupt, or can get one.
+    pub(crate) const fn have_interrupts(&self) -> bool {
+        any_interrupt(&self.private) || any_interrupt(&self.shared)
+    }
+
     /// The event in a slot.
     pub(crate) fn get(&self, slot: Slot) -> Option<&Event> {
         match slot {
@@ -220,6 +241,17 @@ const fn check(events: &[Event], kind: Kind) {
         }
         i += 1;
     }
+}
+
+const fn any_interrupt(events: &[Event]) -> bool {
+    let mut i = 0;
+    while i < events.len() {
+        if matches!(events[i].source, Source::Interrupt(_) | Source::Dynamic) {
+            return true;
+        }
+        i += 1;
+    }
+    false
 }
 
 const fn critical(events: &[Event]) -> u32 {

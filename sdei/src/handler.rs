@@ -7,26 +7,29 @@ use crate::{Error, call::status};
 ///
 /// The properties Registered, Enabled and Running make eight combinations, of which only these
 /// six can be reached.
+///
+/// A state is the value that `SDEI_EVENT_STATUS` answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Handler {
+#[repr(u8)]
+pub(crate) enum Handler {
     /// No handler.
     #[default]
-    Unregistered,
+    Unregistered = 0,
     /// A handler that is not to be called.
-    Registered,
+    Registered = status::REGISTERED,
     /// The only state from which an event is dispatched.
-    Enabled,
+    Enabled = status::REGISTERED | status::ENABLED,
     /// Disabled while its handler runs.
-    RegisteredRunning,
+    RegisteredRunning = status::REGISTERED | status::RUNNING,
     /// Its handler runs, and the next occurrence waits for it.
-    EnabledRunning,
+    EnabledRunning = status::REGISTERED | status::ENABLED | status::RUNNING,
     /// Unregistered while its handler runs; gone once that completes.
-    UnregisterPending,
+    UnregisterPending = status::RUNNING,
 }
 
 /// What `SDEI_EVENT_UNREGISTER` led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Unregistered {
+pub(crate) enum Unregistered {
     /// The handler is gone.
     Now,
     /// The handler is running and goes when it completes: the call answers [`Error::Pending`].
@@ -37,28 +40,26 @@ impl Handler {
     /// What `SDEI_EVENT_STATUS` answers.
     #[must_use]
     #[inline]
-    pub const fn status(self) -> u64 {
-        use status::{ENABLED, REGISTERED, RUNNING};
-        match self {
-            Self::Unregistered => 0,
-            Self::Registered => REGISTERED,
-            Self::Enabled => REGISTERED | ENABLED,
-            Self::RegisteredRunning => REGISTERED | RUNNING,
-            Self::EnabledRunning => REGISTERED | ENABLED | RUNNING,
-            Self::UnregisterPending => RUNNING,
-        }
+    pub(crate) const fn status(self) -> u64 {
+        self as u64
     }
 
     /// Whether calls may still name this handler: `UnregisterPending` is not registered any more.
     #[must_use]
-    pub const fn is_registered(self) -> bool {
-        self.status() & status::REGISTERED != 0
+    pub(crate) const fn is_registered(self) -> bool {
+        self as u8 & status::REGISTERED != 0
+    }
+
+    /// Whether there is no handler, not even one that still runs.
+    #[must_use]
+    pub(crate) const fn is_unregistered(self) -> bool {
+        matches!(self, Self::Unregistered)
     }
 
     /// Whether the handler is running.
     #[must_use]
-    pub const fn is_running(self) -> bool {
-        self.status() & status::RUNNING != 0
+    pub(crate) const fn is_running(self) -> bool {
+        self as u8 & status::RUNNING != 0
     }
 
     /// `SDEI_EVENT_REGISTER`.
@@ -67,7 +68,7 @@ impl Handler {
     ///
     /// [`Error::Denied`] where a handler is registered, or is still running after its
     /// registration went.
-    pub const fn register(self) -> Result<Self, Error> {
+    pub(crate) const fn register(self) -> Result<Self, Error> {
         match self {
             Self::Unregistered => Ok(Self::Registered),
             _ => Err(Error::Denied),
@@ -79,7 +80,7 @@ impl Handler {
     /// # Errors
     ///
     /// [`Error::Denied`] where nothing is registered.
-    pub const fn enable(self) -> Result<Self, Error> {
+    pub(crate) const fn enable(self) -> Result<Self, Error> {
         match self {
             Self::Registered | Self::Enabled => Ok(Self::Enabled),
             Self::RegisteredRunning | Self::EnabledRunning => Ok(Self::EnabledRunning),
@@ -92,7 +93,7 @@ impl Handler {
     /// # Errors
     ///
     /// [`Error::Denied`] where nothing is registered.
-    pub const fn disable(self) -> Result<Self, Error> {
+    pub(crate) const fn disable(self) -> Result<Self, Error> {
         match self {
             Self::Registered | Self::Enabled => Ok(Self::Registered),
             Self::RegisteredRunning | Self::EnabledRunning => Ok(Self::RegisteredRunning),
@@ -111,7 +112,7 @@ impl Handler {
     /// # Errors
     ///
     /// [`Error::Denied`] where nothing is registered or running.
-    pub const fn unregister(self) -> Result<(Self, Unregistered), Error> {
+    pub(crate) const fn unregister(self) -> Result<(Self, Unregistered), Error> {
         match self {
             Self::Registered | Self::Enabled => Ok((Self::Unregistered, Unregistered::Now)),
             Self::RegisteredRunning | Self::EnabledRunning | Self::UnregisterPending => {
@@ -124,17 +125,24 @@ impl Handler {
     /// The handler is entered; `None` where it may not be.
     #[must_use]
     #[inline]
-    pub const fn dispatch(self) -> Option<Self> {
+    pub(crate) const fn dispatch(self) -> Option<Self> {
         match self {
             Self::Enabled => Some(Self::EnabledRunning),
             _ => None,
         }
     }
 
+    /// Whether it is in the one state from which it is dispatched.
+    #[must_use]
+    #[inline]
+    pub(crate) const fn is_ready(self) -> bool {
+        self.dispatch().is_some()
+    }
+
     /// The running handler completes, or its PE goes off.
     #[must_use]
     #[inline]
-    pub const fn complete(self) -> Self {
+    pub(crate) const fn complete(self) -> Self {
         match self {
             Self::EnabledRunning => Self::Enabled,
             Self::RegisteredRunning => Self::Registered,

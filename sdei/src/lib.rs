@@ -2,7 +2,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
-#[cfg(any(test, loom))]
+#[cfg(test)]
 extern crate std;
 
 pub mod call;
@@ -13,18 +13,17 @@ mod event;
 mod handler;
 mod pe;
 mod port;
-pub mod pstate;
+mod pstate;
+mod registration;
 mod shared;
 mod sync;
-#[cfg(all(test, not(loom)))]
+#[cfg(test)]
 mod tests;
 
-pub use call::Call;
 pub use context::{Frame, REGISTERS};
 pub use dispatcher::Dispatcher;
 pub use error::Error;
 pub use event::{Event, Events, Kind, Priority, Source, is_ppi, is_spi};
-pub use handler::{Handler, Unregistered};
 pub use pe::{Pe, SharedPe};
-pub use port::{Owner, Port};
-pub use pstate::{Client, ClientEl, Control, Features};
+pub use port::{AFFINITY, Interrupts, NoInterrupts, Owner, Port};
+pub use pstate::{Client, ClientEl, Control, PstateFeatures};

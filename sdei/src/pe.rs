@@ -3,82 +3,53 @@
 use crate::{
     context::Context,
     event::Priority,
-    handler::Handler,
     pstate::Rules,
+    registration::Registration,
     sync::{AtomicU32, AtomicU64, Ordering},
 };
 
-/// A private event's handler on one PE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Private {
-    pub(crate) handler: Handler,
-    pub(crate) relative: bool,
-    /// The event's interrupt while a handler is registered; 0 where it has none.
-    pub(crate) intid: u32,
-    pub(crate) entry: u64,
-    pub(crate) argument: u64,
-}
-
-impl Private {
-    pub(crate) const NONE: Self = Self {
-        handler: Handler::Unregistered,
-        relative: false,
-        intid: 0,
-        entry: 0,
-        argument: 0,
-    };
-}
-
-/// The [`SharedPe`] with a PE's index, so that it is not looked for in each call. Its contents
-/// are no part of the [`Pe`]: the index alone says which one it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Here<'a>(pub(crate) Option<&'a SharedPe>);
-
-impl PartialEq for Here<'_> {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for Here<'_> {}
-
-impl core::hash::Hash for Here<'_> {
-    fn hash<H: core::hash::Hasher>(&self, _: &mut H) {}
-}
-
 /// What only the PE itself reads and writes. The integrator keeps one per PE and hands it to
 /// each entry point of the dispatcher; it does nothing before [`crate::Dispatcher::pe_on`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Pe<'a, const PRIVATE: usize> {
+///
+/// `CAPACITY` is how many private events it has room for: as many as the table has, or more. `V`
+/// is [`Interrupts::Saved`](crate::Interrupts::Saved).
+#[derive(Debug)]
+#[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
+pub struct Pe<const CAPACITY: usize = 1, V = ()> {
     /// This PE's dense index; no PE's while the PE is off.
     pub(crate) index: usize,
-    /// What others see of it; nothing while the PE is off.
-    pub(crate) here: Here<'a>,
     /// Who may call, and how a handler is entered.
     pub(crate) rules: Rules,
     pub(crate) masked: bool,
     /// Bit per private event that has occurred and not been dispatched. Event 0's is in
     /// [`SharedPe`].
     pub(crate) pending: u32,
-    pub(crate) events: [Private; PRIVATE],
+    pub(crate) events: [Registration<V>; CAPACITY],
     pub(crate) normal: Context,
     pub(crate) critical: Context,
 }
 
-impl<const PRIVATE: usize> Pe<'_, PRIVATE> {
+impl<const CAPACITY: usize, V: Copy> Pe<CAPACITY, V> {
     /// A PE that is off.
     #[must_use]
     pub const fn new() -> Self {
+        const { assert!(CAPACITY > 0, "each PE has event 0") };
         Self {
             index: usize::MAX,
-            here: Here(None),
             rules: Rules::OFF,
             masked: true,
             pending: 0,
-            events: [Private::NONE; PRIVATE],
+            events: [Registration::NONE; CAPACITY],
             normal: Context::NONE,
             critical: Context::NONE,
         }
+    }
+
+    /// Event 0's handler here.
+    #[inline(always)]
+    pub(crate) fn event0(&mut self) -> &mut Registration<V> {
+        // `new` has checked that there is one.
+        &mut self.events[0]
     }
 
     /// Whether a handler is running on this PE.
@@ -113,7 +84,7 @@ impl<const PRIVATE: usize> Pe<'_, PRIVATE> {
     }
 }
 
-impl<const PRIVATE: usize> Default for Pe<'_, PRIVATE> {
+impl<const CAPACITY: usize, V: Copy> Default for Pe<CAPACITY, V> {
     fn default() -> Self {
         Self::new()
     }
@@ -124,6 +95,8 @@ const PENDING: u32 = 1 << 1;
 
 /// What other PEs may read and write of a PE. The integrator gives the dispatcher one per PE;
 /// each has a cache line of its own.
+///
+/// Zero bits while the PE is off, so a static array of them takes no room in the image.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub struct SharedPe {
@@ -134,6 +107,8 @@ pub struct SharedPe {
     /// first element has this for PEs 0 to 63, the second for PEs 64 to 127, and so on. So a
     /// search reads one word for 64 PEs.
     on: AtomicU64,
+    /// The PE's own affinity, since it was first on.
+    affinity: AtomicU64,
 }
 
 /// How many PEs a [`SharedPe::on`] is for.
@@ -147,6 +122,7 @@ impl SharedPe {
             Self {
                 event0: AtomicU32::new(0),
                 on: AtomicU64::new(0),
+                affinity: AtomicU64::new(0),
             }
         }
     }
@@ -204,10 +180,10 @@ impl SharedPe {
 
     /// Sets or clears bits of the word of PEs that are on.
     pub(crate) fn set_on(&self, bits: u64, on: bool) {
-        // Relaxed: readers that must not miss the change are ordered by a fence (`pe_on`,
-        // `next_on`) or by an event's lock.
+        // Readers that must not miss the change are ordered by a fence (`pe_on`, `next_on`) or
+        // by an event's lock. Release: who finds a PE on finds its affinity.
         if on {
-            self.on.fetch_or(bits, Ordering::Relaxed);
+            self.on.fetch_or(bits, Ordering::Release);
         } else {
             self.on.fetch_and(!bits, Ordering::Relaxed);
         }
@@ -215,22 +191,34 @@ impl SharedPe {
 
     /// The word of PEs that are on.
     pub(crate) fn on(&self) -> u64 {
-        self.on.load(Ordering::Relaxed)
+        // Acquire: see `set_on`.
+        self.on.load(Ordering::Acquire)
+    }
+
+    /// The affinity of this PE, which has been on.
+    pub(crate) fn affinity(&self) -> u64 {
+        self.affinity.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_affinity(&self, affinity: u64) {
+        self.affinity.store(affinity, Ordering::Relaxed);
     }
 
     /// Everything in here, as a value.
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn words(&self) -> (u32, u64) {
+    pub(crate) fn words(&self) -> (u32, u64, u64) {
         (
             self.event0.load(Ordering::Relaxed),
             self.on.load(Ordering::Relaxed),
+            self.affinity(),
         )
     }
 
     #[cfg(all(test, not(loom)))]
-    pub(crate) fn set_words(&self, (event0, on): (u32, u64)) {
+    pub(crate) fn set_words(&self, (event0, on, affinity): (u32, u64, u64)) {
         self.event0.store(event0, Ordering::Relaxed);
         self.on.store(on, Ordering::Relaxed);
+        self.set_affinity(affinity);
     }
 }
 

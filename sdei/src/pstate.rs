@@ -10,9 +10,10 @@ pub enum ClientEl {
     El2 = 2,
 }
 
-/// Features of the PE that add a field to PSTATE.
+/// Features of the PE that add a field to PSTATE. A new value has none: set those that the PE has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Features {
+#[non_exhaustive]
+pub struct PstateFeatures {
     /// FEAT_PAN.
     pub pan: bool,
     /// FEAT_SSBS.
@@ -23,6 +24,8 @@ pub struct Features {
     pub nmi: bool,
     /// FEAT_GCS.
     pub gcs: bool,
+    /// FEAT_EBEP, FEAT_SPE_EXC or FEAT_TRBE_EXC: PSTATE.PM.
+    pub pm: bool,
 }
 
 /// What of a client's PE never changes.
@@ -31,7 +34,7 @@ pub struct Client {
     /// ELc.
     pub el: ClientEl,
     /// What this PE implements.
-    pub features: Features,
+    pub features: PstateFeatures,
 }
 
 /// What of the client EL's state decides the PSTATE that an exception to it would make.
@@ -44,6 +47,22 @@ pub struct Control {
     pub host: bool,
 }
 
+impl Client {
+    /// The PSTATE after an exception to ELc, given the PSTATE at which it is taken. Both are in the
+    /// format of an SPSR. `exlock_enabled` is `GCSCR_ELc.EXLOCKEN`, asked only with FEAT_GCS.
+    ///
+    /// It is how the dispatcher enters a handler, and how a firmware makes ELc take an exception.
+    #[must_use]
+    pub fn exception_pstate(
+        self,
+        interrupted: u64,
+        control: Control,
+        exlock_enabled: impl FnOnce() -> bool,
+    ) -> u64 {
+        Rules::new(self).entry(interrupted, control, exlock_enabled)
+    }
+}
+
 const NZCV: u64 = 0xf << 28;
 const TCO: u64 = 1 << 25;
 const DIT: u64 = 1 << 24;
@@ -51,6 +70,7 @@ const PAN: u64 = 1 << 22;
 const ALLINT: u64 = 1 << 13;
 const SSBS: u64 = 1 << 12;
 const DAIF: u64 = 0xf << 6;
+const PM: u64 = 1 << 32;
 const EXLOCK: u64 = 1 << 34;
 const SP_ELX: u64 = 1;
 
@@ -99,21 +119,13 @@ impl Rules {
 
     #[inline]
     pub(crate) const fn new(client: Client) -> Self {
-        let Features {
-            pan,
-            ssbs,
-            mte2,
-            nmi,
-            gcs,
-        } = client.features;
+        let features = client.features;
         let mode = client.el.mode();
         Self {
             mode,
-            set: DAIF | mode | SP_ELX | if mte2 { TCO } else { 0 },
-            may_set: (if pan { PAN } else { 0 })
-                | (if ssbs { SSBS } else { 0 })
-                | (if nmi { ALLINT } else { 0 }),
-            has_gcs: gcs,
+            set: DAIF | mode | SP_ELX | bit(features.mte2, TCO) | bit(features.pm, PM),
+            may_set: bit(features.pan, PAN) | bit(features.ssbs, SSBS) | bit(features.nmi, ALLINT),
+            has_gcs: features.gcs,
         }
     }
 
@@ -133,7 +145,12 @@ impl Rules {
         }
     }
 
-    /// The PSTATE of a handler; `exlock_enabled` is asked only with FEAT_GCS.
+    /// The PSTATE to enter a handler with, given the PSTATE that it interrupts. Both are in the
+    /// format of an SPSR. `exlock_enabled` is `GCSCR_ELc.EXLOCKEN`, asked only with FEAT_GCS.
+    ///
+    /// NZCV and DIT are kept; PAN is kept or set; SS, IL, BTYPE, UAO, PPEND, PACM, UINJ and
+    /// everything that only AArch32 has is clear; D, A, I and F are set, and PM where it is there
+    /// (Arm DDI 0487, D1.4.2).
     #[inline]
     pub(crate) fn entry(
         &self,
@@ -164,18 +181,7 @@ const fn moved(register: u64, from: u64, to: u64) -> u64 {
     register >> (from.trailing_zeros() - to.trailing_zeros()) & to
 }
 
-/// The PSTATE to enter a handler with, given the PSTATE that it interrupts. Both are in the
-/// format of an SPSR.
-///
-/// NZCV and DIT are kept; PAN is kept or set; SS, IL, BTYPE, UAO and everything that only
-/// AArch32 has is clear; D, A, I and F are set. `exlock_enabled` is `GCSCR_ELc.EXLOCKEN`, asked
-/// only with FEAT_GCS.
-#[must_use]
-pub fn entry(
-    interrupted: u64,
-    client: Client,
-    control: Control,
-    exlock_enabled: impl FnOnce() -> bool,
-) -> u64 {
-    Rules::new(client).entry(interrupted, control, exlock_enabled)
+/// `bit` where `there`, else 0.
+const fn bit(there: bool, bit: u64) -> u64 {
+    if there { bit } else { 0 }
 }

@@ -1,6 +1,6 @@
 //! What the dispatcher keeps per shared event, and of bindings.
 
-use crate::handler::Handler;
+use crate::registration::Registration;
 
 /// Where a shared event may be delivered (DEN0054 4.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,14 +18,6 @@ impl Routing {
             Self::Pe { index, .. } => index == pe,
         }
     }
-
-    /// Where to send the interrupt: the target, or with RM_ANY the given PE.
-    pub(crate) fn target(self, or: usize) -> usize {
-        match self {
-            Self::Any => or,
-            Self::Pe { index, .. } => index,
-        }
-    }
 }
 
 /// A round of questions: one PE after the other is asked to take an event (see
@@ -40,15 +32,10 @@ pub(crate) struct Round {
 
 /// A shared event's handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Shared {
-    pub(crate) handler: Handler,
-    pub(crate) relative: bool,
+pub(crate) struct Shared<V> {
+    pub(crate) registration: Registration<V>,
     /// It has occurred and not been dispatched.
     pub(crate) pending: bool,
-    /// The event's interrupt while a handler is registered; 0 where it has none.
-    pub(crate) intid: u32,
-    pub(crate) entry: u64,
-    pub(crate) argument: u64,
     pub(crate) routing: Routing,
     /// The PE that the interrupt is sent to: the target of RM_PE, and with RM_ANY some PE that is
     /// on, if one is, and that passes on what it can't take.
@@ -57,14 +44,10 @@ pub(crate) struct Shared {
     pub(crate) round: Option<Round>,
 }
 
-impl Shared {
+impl<V: Copy> Shared<V> {
     pub(crate) const NONE: Self = Self {
-        handler: Handler::Unregistered,
-        relative: false,
+        registration: Registration::NONE,
         pending: false,
-        intid: 0,
-        entry: 0,
-        argument: 0,
         routing: Routing::Any,
         route: 0,
         round: None,

@@ -1,7 +1,7 @@
 //! Atomics and the lock: those of `core` and `spin`, or those of `loom` when its model checker
 //! runs the crate.
 
-#[cfg(not(loom))]
+#[cfg(not(all(test, loom)))]
 mod real {
     pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
     pub(crate) use spin::mutex::SpinMutexGuard as MutexGuard;
@@ -23,7 +23,7 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 mod real {
     pub(crate) use loom::sync::{
         MutexGuard,
@@ -51,10 +51,10 @@ pub(crate) use real::*;
 macro_rules! maybe_const_fn {
     ($(#[$meta:meta])* pub fn $name:ident($($args:tt)*) -> $ret:ty $body:block) => {
         $(#[$meta])*
-        #[cfg(not(loom))]
+        #[cfg(not(all(test, loom)))]
         pub const fn $name($($args)*) -> $ret $body
         $(#[$meta])*
-        #[cfg(loom)]
+        #[cfg(all(test, loom))]
         pub fn $name($($args)*) -> $ret $body
     };
 }

@@ -50,9 +50,9 @@ const CLUSTER_SHIFT: u32 = 16;
 static CONSOLES: Consoles =
     unsafe { Consoles::new(*MemoryMap::UART0.start(), *MemoryMap::UART1.start()) };
 static TOPOLOGY: Topology<MAX_PES, 64> = Topology::new();
-static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
+static INTERRUPTS: PeInterrupts<MAX_PES> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
-static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
+static DISTRIBUTOR: Distributor = unsafe { Distributor::new(GICD) };
 static COUNTER_HZ: AtomicU64 = AtomicU64::new(0);
 
 /// The machine.
@@ -210,11 +210,6 @@ impl Platform for Board {
         if let Some(frame) = INTERRUPTS.frame(index) {
             gic::wake_pe(frame);
         }
-    }
-
-    #[inline(always)]
-    fn raise_sgi(intid: IntId, index: usize) {
-        INTERRUPTS.raise_sgi(intid, index);
     }
 
     fn with_interrupt(intid: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {

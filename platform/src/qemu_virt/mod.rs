@@ -43,9 +43,9 @@ const CLUSTER_SHIFT: u32 = 8;
 static CONSOLES: Consoles = unsafe { Consoles::new(UART0, UART1) };
 static TOPOLOGY: Topology<MAX_PES, 1024> = Topology::new();
 static RAM_MAP: RamMap = RamMap::new();
-static INTERRUPTS: PeInterrupts<MAX_PES, PRIVATE_EVENTS> = PeInterrupts::new();
+static INTERRUPTS: PeInterrupts<MAX_PES> = PeInterrupts::new();
 // SAFETY: the machine's GICD, one of DEVICES.
-static DISTRIBUTOR: Distributor<SHARED_EVENTS> = unsafe { Distributor::new(GICD) };
+static DISTRIBUTOR: Distributor = unsafe { Distributor::new(GICD) };
 
 /// The machine.
 pub struct Board;
@@ -169,11 +169,6 @@ impl Platform for Board {
         if let Some(frame) = INTERRUPTS.frame(index) {
             gic::wake_pe(frame);
         }
-    }
-
-    #[inline(always)]
-    fn raise_sgi(intid: IntId, index: usize) {
-        INTERRUPTS.raise_sgi(intid, index);
     }
 
     fn with_interrupt(intid: IntId, f: &mut dyn FnMut(Interrupt<'_>)) {

@@ -6,17 +6,17 @@
 //! ```
 #![no_main]
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::BTreeMap,
-};
-
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use sdei::{
-    Client, ClientEl, Control, Dispatcher, Error, Event, Events, Features, Frame, Owner, Pe, Port, Priority,
-    REGISTERS, SharedPe, call, is_ppi,
+    self as api, Client, ClientEl, Control, Dispatcher, Error, Event, Events, Pe, Priority, PstateFeatures, REGISTERS,
+    SharedPe, call,
 };
+use support::{Fake, Hardware, Irq, Registers, mpidr};
+
+// The hardware of the crate's own tests.
+#[path = "../../src/tests/on_machine/support.rs"]
+mod support;
 
 const PES: usize = 3;
 
@@ -71,165 +71,39 @@ enum Step {
     Suspend,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Irq {
-    group0: bool,
-    enabled: bool,
-    level: bool,
-    pending: bool,
-    active: bool,
-    route: usize,
-}
-
-#[derive(Default)]
-struct Board {
-    pe: Cell<usize>,
-    sgis: [Cell<bool>; PES],
-    /// By INTID, and for PPIs by PE.
-    irqs: RefCell<BTreeMap<(u32, usize), Irq>>,
-}
-
-impl Board {
-    fn key(&self, intid: u32) -> (u32, usize) {
-        (intid, if is_ppi(intid) { self.pe.get() } else { 0 })
-    }
-
-    fn irq<R>(&self, intid: u32, f: impl FnOnce(&mut Irq) -> R) -> R {
-        f(self.irqs.borrow_mut().entry(self.key(intid)).or_default())
-    }
-
-    fn own(&self, intid: u32, f: impl FnOnce(&mut Irq)) {
-        self.irq(intid, |irq| {
-            assert!(irq.group0, "INTID {intid} is not EL3's");
-            f(irq);
-        });
-    }
-
-    /// What the PE acknowledges now.
-    fn acknowledge(&self) -> Option<u32> {
-        let pe = self.pe.get();
-        let mut irqs = self.irqs.borrow_mut();
-        let ((intid, _), irq) = irqs.iter_mut().find(|((intid, owner), irq)| {
-            let here = if is_ppi(*intid) { *owner } else { irq.route };
-            irq.group0 && irq.enabled && irq.pending && !irq.active && here == pe
-        })?;
-        irq.active = true;
-        irq.pending = irq.level;
-        Some(*intid)
-    }
-}
-
-impl Port for &Board {
-    fn pe_index(&self, affinity: u64) -> Option<usize> {
-        usize::try_from(affinity & 0xff_00ff_ffff)
-            .ok()
-            .filter(|&index| index < PES)
-    }
-    fn notify(&self, pe: usize) {
-        self.sgis[pe].set(true);
-    }
-    fn client(&self) -> Client {
-        Client {
-            el: ClientEl::El1,
-            features: Features::default(),
-        }
-    }
-    fn control(&self, _: ClientEl) -> Control {
-        Control {
-            sctlr: 0,
-            host: true,
-        }
-    }
-    fn exlock_enabled(&self, _: ClientEl) -> bool {
-        false
-    }
-    fn vbar(&self, _: ClientEl) -> u64 {
-        u64::MAX
-    }
-    fn take_exception(&self, _: ClientEl, _: u64, _: u64) {}
-    fn owner(&self, intid: u32) -> Option<Owner> {
-        assert!((16..5120).contains(&intid));
-        let owner = if self.irq(intid, |irq| irq.group0) || intid == 20 {
-            Owner::Secure
-        } else {
-            Owner::NonSecure
-        };
-        (intid < 100).then_some(owner)
-    }
-    fn is_active(&self, intid: u32) -> bool {
-        self.irq(intid, |irq| irq.active)
-    }
-    fn claim(&self, intid: u32) {
-        self.irq(intid, |irq| {
-            assert!(!irq.group0 && !irq.active);
-            irq.group0 = true;
-            irq.enabled = false;
-        });
-    }
-    fn give_back(&self, intid: u32) {
-        self.own(intid, |irq| {
-            assert!(!irq.active);
-            irq.group0 = false;
-            irq.enabled = false;
-        });
-    }
-    fn route(&self, intid: u32, pe: usize) {
-        self.own(intid, |irq| irq.route = pe);
-    }
-    fn enable(&self, intid: u32) {
-        self.own(intid, |irq| irq.enabled = true);
-    }
-    fn disable(&self, intid: u32) {
-        self.own(intid, |irq| irq.enabled = false);
-    }
-    fn clear_pending(&self, intid: u32) {
-        self.own(intid, |irq| irq.pending &= irq.level);
-    }
-    fn is_asserted(&self, intid: u32) -> bool {
-        self.irq(intid, |irq| !irq.level || irq.pending)
-    }
-    fn deactivate(&self, intid: u32) {
-        self.own(intid, |irq| {
-            assert!(irq.active);
-            irq.active = false;
-        });
-    }
-}
-
-#[derive(Clone)]
-struct Saved {
-    x: [u64; REGISTERS],
-    pc: u64,
-    pstate: u64,
-}
-
-impl Frame for Saved {
-    fn x(&self) -> &[u64; REGISTERS] {
-        &self.x
-    }
-    fn x_mut(&mut self) -> &mut [u64; REGISTERS] {
-        &mut self.x
-    }
-    fn pc(&self) -> u64 {
-        self.pc
-    }
-    fn pstate(&self) -> u64 {
-        self.pstate
-    }
-    fn set_return(&mut self, pc: u64, pstate: u64) {
-        (self.pc, self.pstate) = (pc, pstate);
-    }
-}
-
 const EL1H: u64 = 0b0101;
 /// Where no handler is: entry points are aligned.
 const START: u64 = 0x8001;
 
+/// The interrupts that there are, by how far they are from the first PPI.
+const INTIDS: u32 = 84;
+
+fn hardware() -> Hardware {
+    let irqs = |range: core::ops::Range<u32>, pe| {
+        let irq = |intid| {
+            let fixed = intid == 29 || intid == 40;
+            Irq { secure: fixed || intid == 20, group0: fixed, route: pe, ..Irq::default() }
+        };
+        range.map(|intid| (intid, irq(intid))).collect()
+    };
+    Hardware {
+        client: Client { el: ClientEl::El1, features: PstateFeatures::default() },
+        control: Control { sctlr: 0, host: true },
+        vbar: u64::MAX,
+        sgi: vec![false; PES],
+        exception: vec![None; PES],
+        ppi: (0..PES).map(|pe| irqs(16..32, pe)).collect(),
+        spi: irqs(32..16 + INTIDS, 0),
+    }
+}
+
+type Sdei = Dispatcher<Fake, [SharedPe; PES], Fake, 6, 5>;
+
 /// A call; where it entered no handler and resumed nothing, its answer is one of the interface's.
-fn smc(sdei: &Dispatcher<&Board, 6, 5>, pe: &mut Pe<'_, 6>, frame: &mut Saved) {
+fn smc(sdei: &Sdei, pe: &mut Pe<6, u8>, frame: &mut Registers) {
     let function = frame.x[0] as u32;
     let before = frame.clone();
-    sdei.call(pe, frame);
+    sdei.call(frame, pe);
     if frame.pc == before.pc {
         let answer = frame.x[0];
         let errors = [
@@ -249,7 +123,7 @@ fn smc(sdei: &Dispatcher<&Board, 6, 5>, pe: &mut Pe<'_, 6>, frame: &mut Saved) {
         }
     }
     // Back to the client, as if whatever was entered had run and left its registers so.
-    *frame = Saved {
+    *frame = Registers {
         pc: START,
         pstate: EL1H,
         ..before
@@ -257,28 +131,23 @@ fn smc(sdei: &Dispatcher<&Board, 6, 5>, pe: &mut Pe<'_, 6>, frame: &mut Saved) {
 }
 
 fuzz_target!(|steps: Vec<(u8, Step)>| {
-    let board = Board::default();
-    for pe in 0..PES {
-        board.pe.set(pe);
-        board.irq(29, |irq| irq.group0 = true);
-    }
-    board.irq(40, |irq| irq.group0 = true);
-    let shared: [SharedPe; PES] = std::array::from_fn(|_| SharedPe::new());
-    let sdei = Dispatcher::new(EVENTS, &shared, &board);
-    let mut pes: [Pe<'_, 6>; PES] = std::array::from_fn(|_| Pe::new());
-    let start = Saved {
+    let fake = Fake::new(hardware());
+    let shared = std::array::from_fn(|_| SharedPe::new());
+    let sdei = Sdei::with_interrupts(EVENTS, shared, fake.clone(), fake.clone());
+    let mut pes: [Pe<6, u8>; PES] = std::array::from_fn(|_| Pe::new());
+    let start = Registers {
         x: [0; REGISTERS],
         pc: START,
         pstate: EL1H,
     };
     let mut frames = std::array::from_fn::<_, PES, _>(|_| start.clone());
     for (index, pe) in pes.iter_mut().enumerate() {
-        board.pe.set(index);
-        sdei.pe_on(pe, index);
+        fake.enter(index);
+        sdei.pe_on(pe, mpidr(index));
     }
     for (index, step) in steps {
         let index = usize::from(index) % PES;
-        board.pe.set(index);
+        fake.enter(index);
         let (pe, frame) = (&mut pes[index], &mut frames[index]);
         match step {
             Step::Call(number, args) => {
@@ -292,34 +161,39 @@ fuzz_target!(|steps: Vec<(u8, Step)>| {
                 smc(&sdei, pe, frame);
             }
             Step::Interrupt => {
-                if board.sgis[index].take() {
-                    sdei.signalled(pe, frame);
-                } else if let Some(intid) = board.acknowledge() {
+                if std::mem::take(&mut fake.hardware().sgi[index]) {
+                    sdei.signalled(frame, pe);
+                    continue;
+                }
+                let acknowledged = fake.hardware().acknowledge(index);
+                if let Some(intid) = acknowledged {
                     assert!(
-                        sdei.interrupt(pe, frame, intid),
+                        sdei.interrupt(frame, pe, intid),
                         "INTID {intid} is no event's"
                     );
                 }
             }
             Step::Assert(intid, level) => {
-                let intid = u32::from(intid) % 84 + 16;
-                board.irq(intid, |irq| {
+                let intid = u32::from(intid) % INTIDS + 16;
+                if let Some(irq) = fake.hardware().irq(index, intid) {
                     irq.pending = true;
                     irq.level = level;
-                });
+                }
             }
             Step::Line(intid, up) => {
-                let intid = u32::from(intid) % 84 + 16;
-                board.irq(intid, |irq| irq.pending = up);
+                let intid = u32::from(intid) % INTIDS + 16;
+                if let Some(irq) = fake.hardware().irq(index, intid) {
+                    irq.pending = up;
+                }
             }
             Step::Raise(private) => {
                 let event = if private { 100 } else { 300 };
-                let _ = sdei.raise(pe, frame, event);
+                let _ = sdei.raise(frame, pe, event);
             }
             Step::Off => sdei.pe_off(pe),
-            Step::On => sdei.pe_on(pe, index),
+            Step::On => sdei.pe_on(pe, mpidr(index)),
             Step::Suspend => {
-                if sdei.pe_suspend(pe).is_ok() {
+                if sdei.may_suspend(pe) {
                     sdei.pe_resume(pe);
                 }
             }

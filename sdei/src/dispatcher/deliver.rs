@@ -1,45 +1,63 @@
 //! Signals, dispatch and completion (DEN0054 4.3, 5.1.6, 5.1.7, 5.1.16).
+//!
+//! # When a handler is entered
+//!
+//! An event is *pending* from when it occurs (a signal, an interrupt's acknowledge, a raise) until
+//! its handler is entered. It is a bit: more occurrences until then are the same one. Event 0's bit
+//! is in [`SharedPe`], where other PEs set it; other private events' are in [`Pe`]; a shared
+//! event's is in its [`Shared`](crate::shared::Shared), and once more in `waiting`.
+//!
+//! It is dispatched on a PE as soon as all of these hold:
+//!
+//! 1. It is pending.
+//! 2. Its handler is registered, enabled and not running
+//!    ([`Handler::is_ready`](crate::handler::Handler::is_ready)): on this PE for a private event,
+//!    in the system for a shared one.
+//! 3. The PE is on and unmasked.
+//! 4. No Critical handler runs on the PE, and for a Normal event no Normal one.
+//! 5. A shared event: its routing allows the PE.
+//! 6. A level-sensitive interrupt's line is still asserted; else the event is dropped.
+//!
+//! Of several, the first is Critical before Normal, then event 0, private before shared, and by
+//! number. Each place where one of these comes true calls [`Dispatcher::dispatch`].
 
-use super::{Dispatcher, is_code_address};
+use super::Dispatcher;
 use crate::{
-    Error, Frame, Pe, Port, Priority, SharedPe, context::Context, event::Slot, handler::Handler,
-    pe::Private, pstate::Rules, sync::Ordering,
+    Error, Frame, Interrupts, Pe, Port, Priority, SharedPe,
+    context::Context,
+    event::Slot,
+    port::AFFINITY,
+    pstate::Rules,
+    registration::{Entry, is_code_address},
+    sync::Ordering,
 };
 
-/// What a handler is entered with.
-#[derive(Clone, Copy)]
-pub(super) struct Entry {
-    pub(super) slot: Slot,
-    pub(super) number: i32,
-    pub(super) address: u64,
-    pub(super) relative: bool,
-    pub(super) argument: u64,
-}
-
-impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
     /// `SDEI_EVENT_SIGNAL` of event 0.
     #[inline(always)]
-    pub(super) fn signal(
+    pub(super) fn signal<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
         frame: &mut impl Frame,
+        pe: &mut Pe<N, I::Saved>,
         affinity: u64,
     ) {
+        let affinity = affinity & AFFINITY;
         let target = self
             .port
             .pe_index(affinity)
-            .and_then(|index| Some((index, self.pes.get(index)?.signal()?)));
+            .and_then(|index| Some((index, self.pes.as_ref().get(index)?.signal()?)));
         match target {
             // No SGI to oneself: what can be dispatched is on the way out of the call.
             Some((index, _)) if index == pe.index => {
                 frame.x_mut()[0] = 0;
-                self.dispatch(frame, pe, here);
+                self.dispatch(frame, pe);
             }
-            Some((index, is_new)) => {
+            Some((_, is_new)) => {
                 // A signal that was pending already has brought its SGI.
                 if is_new {
-                    self.port.notify(index);
+                    self.port.notify(affinity);
                 }
                 frame.x_mut()[0] = 0;
             }
@@ -53,32 +71,37 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     ///
     /// A function of its own, with nothing on the stack as long as event 0 is all there is.
     #[inline(never)]
-    pub(super) fn dispatch(
+    pub(super) fn dispatch<const N: usize>(
         &self,
         frame: &mut impl Frame,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
+        pe: &mut Pe<N, I::Saved>,
     ) {
-        if pe.critical.event.is_none() && pe.normal.event.is_none() {
-            self.dispatch_idle(frame, pe, here);
+        if !pe.is_in_handler() {
+            self.dispatch_idle(frame, pe);
         } else if self.is_more_waiting(pe) {
-            self.dispatch_by_priority(frame, pe, here);
+            self.dispatch_by_priority(frame, pe);
         }
     }
 
     /// [`Dispatcher::dispatch`] on a PE that runs no handler.
     #[inline(never)]
-    fn dispatch_idle(&self, frame: &mut impl Frame, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
+    fn dispatch_idle<const N: usize>(&self, frame: &mut impl Frame, pe: &mut Pe<N, I::Saved>) {
         if self.is_more_waiting(pe) {
-            self.dispatch_by_priority(frame, pe, here);
+            self.dispatch_by_priority(frame, pe);
         } else if !pe.masked {
-            self.dispatch_event0(pe, here, frame);
+            if let Some(entry) = self.take_event0(pe) {
+                self.enter(frame, &pe.rules, &mut pe.normal, entry);
+            }
         }
     }
 
     /// Whether more than event 0 may be pending for this PE.
     #[inline(always)]
-    fn is_more_waiting(&self, pe: &Pe<'_, PRIVATE>) -> bool {
+    fn is_more_waiting<const N: usize>(&self, pe: &Pe<N, I::Saved>) -> bool {
+        // Only event 0: nothing else ever is.
+        if PRIVATE == 1 && SHARED == 0 {
+            return false;
+        }
         // Acquire, with the release in `set_waiting`: a bit seen means that its event is seen
         // pending, too, and what is set later brings an SGI.
         pe.pending | self.waiting.load(Ordering::Acquire) != 0
@@ -86,38 +109,27 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// [`Dispatcher::dispatch`] where more than event 0 may be pending.
     #[cold]
-    fn dispatch_by_priority(
+    fn dispatch_by_priority<const N: usize>(
         &self,
         frame: &mut impl Frame,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
+        pe: &mut Pe<N, I::Saved>,
     ) {
         if !pe.masked
             && pe.critical.event.is_none()
-            && !self.dispatch_any(pe, here, frame, Priority::Critical)
+            && !self.dispatch_any(frame, pe, Priority::Critical)
             && pe.normal.event.is_none()
         {
-            self.dispatch_any(pe, here, frame, Priority::Normal);
+            self.dispatch_any(frame, pe, Priority::Normal);
         }
         self.tend(pe.index, self.waiting.load(Ordering::Acquire));
     }
 
-    /// Dispatches event 0, if it is pending and may run, on a PE that is unmasked and runs no
-    /// handler.
-    #[inline(always)]
-    fn dispatch_event0(&self, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe, frame: &mut impl Frame) {
-        if let Some(entry) = take_event0(pe, here) {
-            self.enter(&pe.rules, &mut pe.normal, frame, entry);
-        }
-    }
-
-    /// Dispatches a pending event of this priority: event 0 first, then private events.
+    /// Dispatches a pending event of this priority.
     #[cold]
-    fn dispatch_any(
+    fn dispatch_any<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
         frame: &mut impl Frame,
+        pe: &mut Pe<N, I::Saved>,
         priority: Priority,
     ) -> bool {
         let of_priority = |critical: u32| match priority {
@@ -126,7 +138,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         };
         let event0 = match priority {
             Priority::Critical => None,
-            Priority::Normal => take_event0(pe, here),
+            Priority::Normal => self.take_event0(pe),
         };
         let private = event0.or_else(|| {
             bits::<PRIVATE>(pe.pending & of_priority(self.events.critical_private))
@@ -141,13 +153,25 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             return false;
         };
         let rules = pe.rules;
-        self.enter(&rules, pe.context(priority), frame, entry);
+        self.enter(frame, &rules, pe.context(priority), entry);
         true
+    }
+
+    /// Takes event 0 for dispatch on this PE, if it is pending and its handler is ready.
+    #[inline(always)]
+    fn take_event0<const N: usize>(&self, pe: &mut Pe<N, I::Saved>) -> Option<Entry> {
+        let running = pe.event0().handler.dispatch()?;
+        if !self.here(pe)?.take_signal() {
+            return None;
+        }
+        let registration = pe.event0();
+        registration.handler = running;
+        Some(registration.entry(Slot::Private(0), 0))
     }
 
     /// Puts the interrupted context aside and makes the frame enter the handler.
     #[inline(always)]
-    fn enter(&self, rules: &Rules, context: &mut Context, frame: &mut impl Frame, entry: Entry) {
+    fn enter(&self, frame: &mut impl Frame, rules: &Rules, context: &mut Context, entry: Entry) {
         context.save(frame, entry.slot);
         let address = if entry.relative {
             self.port.vbar(rules.el()).wrapping_add(entry.address)
@@ -156,7 +180,8 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         };
         // x4..x17 stay as they are: the client's own.
         let x = frame.x_mut();
-        x[0] = u64::from(entry.number.cast_unsigned());
+        // Not negative: `Events::new` has checked it.
+        x[0] = entry.number as u64;
         x[1] = entry.argument;
         x[2] = context.pc;
         x[3] = context.pstate;
@@ -174,42 +199,38 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// `SDEI_EVENT_COMPLETE`.
     #[inline(never)]
-    pub(super) fn complete(
+    pub(super) fn complete<const N: usize>(
         &self,
         frame: &mut impl Frame,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
+        pe: &mut Pe<N, I::Saved>,
     ) {
         if pe.critical.event.is_none() && pe.normal.event == Some(Slot::Private(0)) {
             pe.normal.event = None;
-            pe.normal.restore_registers(frame);
-            frame.set_return(pe.normal.pc, pe.normal.pstate);
-            pe.events[0].handler = pe.events[0].handler.complete();
-            self.dispatch_idle(frame, pe, here);
+            pe.normal.resume(frame);
+            end_event0(pe);
+            self.dispatch_idle(frame, pe);
         } else {
-            self.complete_other(frame, pe, here);
+            self.complete_other(frame, pe);
         }
     }
 
     /// `SDEI_EVENT_COMPLETE` where it is not event 0's handler that completes.
     #[cold]
-    fn complete_other(&self, frame: &mut impl Frame, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
+    fn complete_other<const N: usize>(&self, frame: &mut impl Frame, pe: &mut Pe<N, I::Saved>) {
         let Some(context) = pe.innermost() else {
             frame.x_mut()[0] = Error::Denied.code();
             return;
         };
         let event = context.event.take();
-        context.restore_registers(frame);
-        frame.set_return(context.pc, context.pstate);
-        self.finish(pe, here, frame, event);
+        context.resume(frame);
+        self.finish(frame, pe, event);
     }
 
     /// `SDEI_EVENT_COMPLETE_AND_RESUME`.
-    pub(super) fn complete_and_resume(
+    pub(super) fn complete_and_resume<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
         frame: &mut impl Frame,
+        pe: &mut Pe<N, I::Saved>,
         address: u64,
     ) {
         let rules = pe.rules;
@@ -226,98 +247,55 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
         self.port
             .take_exception(rules.el(), context.pc, context.pstate);
         frame.set_return(address, self.pstate(&rules, context.pstate));
-        self.finish(pe, here, frame, event);
+        self.finish(frame, pe, event);
     }
 
     /// The handler of `event` has completed on this PE, and the frame is what it interrupted.
-    #[inline]
-    fn finish(
+    #[cold]
+    fn finish<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
         frame: &mut impl Frame,
+        pe: &mut Pe<N, I::Saved>,
         event: Option<Slot>,
     ) {
-        match event {
-            Some(Slot::Private(0)) => {
-                pe.events[0].handler = pe.events[0].handler.complete();
-                self.dispatch(frame, pe, here);
-            }
-            Some(slot) => self.finish_other(pe, here, frame, slot),
-            None => {}
+        self.end(pe, event);
+        self.dispatch(frame, pe);
+        if let Some(Slot::Shared(i)) = event {
+            self.pass_on(pe.index, i);
         }
     }
 
-    #[cold]
-    fn finish_other(
-        &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
-        frame: &mut impl Frame,
-        slot: Slot,
-    ) {
-        match slot {
-            Slot::Private(i) => {
-                self.end_private(pe, i);
-                self.dispatch(frame, pe, here);
-            }
-            Slot::Shared(i) => {
-                self.end_shared(i);
-                self.dispatch(frame, pe, here);
-                self.pass_on(pe.index, i);
-            }
+    /// The handler of `event` has ended on this PE.
+    fn end<const N: usize>(&self, pe: &mut Pe<N, I::Saved>, event: Option<Slot>) {
+        match event {
+            Some(Slot::Private(0)) => end_event0(pe),
+            Some(Slot::Private(i)) => self.end_private(pe, i),
+            Some(Slot::Shared(i)) => self.end_shared(i),
+            None => {}
         }
     }
 
     /// Abandons the running handlers of this PE: they end as if they had completed, but nothing
     /// is resumed.
-    pub(super) fn abandon(&self, pe: &mut Pe<'_, PRIVATE>) {
+    pub(super) fn abandon<const N: usize>(&self, pe: &mut Pe<N, I::Saved>) {
         for priority in [Priority::Critical, Priority::Normal] {
-            match pe.context(priority).event.take() {
-                Some(Slot::Private(0)) => {
-                    pe.events[0].handler = pe.events[0].handler.complete();
-                }
-                Some(Slot::Private(i)) => self.end_private(pe, i),
-                Some(Slot::Shared(i)) => {
-                    self.end_shared(i);
-                    self.pass_on(pe.index, i);
-                }
-                None => {}
+            let event = pe.context(priority).event.take();
+            self.end(pe, event);
+            if let Some(Slot::Shared(i)) = event {
+                self.pass_on(pe.index, i);
             }
         }
     }
 }
 
-/// Takes event 0 for dispatch on this PE, if it is pending and its handler is ready.
+/// Event 0's handler ends: [`Dispatcher::end_private`] without what event 0 never has.
 #[inline(always)]
-fn take_event0<const PRIVATE: usize>(pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) -> Option<Entry> {
-    let Private {
-        handler,
-        entry,
-        relative,
-        argument,
-        ..
-    } = pe.events[0];
-    let running = handler.dispatch()?;
-    if !here.take_signal() {
-        return None;
-    }
-    pe.events[0].handler = running;
-    Some(Entry {
-        slot: Slot::Private(0),
-        number: 0,
-        address: entry,
-        relative,
-        argument,
-    })
+fn end_event0<const N: usize, V: Copy>(pe: &mut Pe<N, V>) {
+    let registration = pe.event0();
+    registration.handler = registration.handler.complete();
 }
 
 /// Which of `EVENTS` bits are set.
 fn bits<const EVENTS: usize>(set: u32) -> impl Iterator<Item = usize> {
     (0..EVENTS).filter(move |i| set & (1 << i) != 0)
-}
-
-/// Whether a handler is in the one state from which it is dispatched.
-pub(super) fn is_ready(handler: Handler) -> bool {
-    handler.dispatch().is_some()
 }

@@ -1,4 +1,7 @@
 //! The dispatcher: one entry point per reason for which a PE enters EL3.
+//!
+//! Whatever visits a PE here has the frame first and the [`Pe`] second: the frame is what the
+//! firmware has in its first argument register, so nothing has to be moved.
 
 mod bind;
 mod deliver;
@@ -14,48 +17,19 @@ mod snapshot;
 pub(crate) use snapshot::Snapshot;
 
 use crate::{
-    Error, Frame, Pe, Port, SharedPe,
-    call::{self, Call, number},
+    Error, Frame, Interrupts, NoInterrupts, Pe, Port, SharedPe,
+    call::{self, number},
     event::{Events, Slot},
-    pe::Here,
+    registration::Request,
     shared::{Bindings, Shared},
     sync::{AtomicBool, AtomicU32, Mutex, maybe_const_fn},
 };
 
-/// What `SDEI_EVENT_REGISTER` asks for, its own arguments checked.
-#[derive(Clone, Copy)]
-struct Registration {
-    entry: u64,
-    argument: u64,
-    relative: bool,
-    to_pe: bool,
-    affinity: u64,
-}
-
-impl Registration {
-    /// The entry point is a virtual address of the client's, or an offset to one, so nothing but
-    /// its alignment can be checked.
-    fn check(entry: u64, argument: u64, flags: u64, affinity: u64) -> Result<Self, Error> {
-        use call::flags::{ALL, RELATIVE, ROUTE_TO_PE};
-        if !is_code_address(entry) || flags & !ALL != 0 {
-            return Err(Error::InvalidParameters);
-        }
-        Ok(Self {
-            entry,
-            argument,
-            relative: flags & RELATIVE != 0,
-            to_pe: flags & ROUTE_TO_PE != 0,
-            affinity,
-        })
-    }
-}
-
-/// Whether the client can have an instruction there.
-const fn is_code_address(address: u64) -> bool {
-    address != 0 && address & 3 == 0
-}
-
 /// The dispatcher of a system: `PRIVATE` private and `SHARED` shared events on any number of PEs.
+///
+/// `P` are the PEs ([`Port`]), `S` is where their [`SharedPe`]s are, an array or a slice of them,
+/// owned or borrowed, and `I` is the interrupt controller ([`Interrupts`]). For event 0 alone
+/// `Dispatcher<P, S>` says it all.
 ///
 /// It is shared by all PEs and needs no lock around it. Each entry point is called in EL3 with
 /// every exception masked, on the PE whose [`Pe`] and whose frame it is given.
@@ -67,11 +41,18 @@ const fn is_code_address(address: u64) -> bool {
 /// and EL3 is not interrupted, so none is ever waited for longer than another PE needs for its
 /// call.
 #[derive(Debug)]
-pub struct Dispatcher<'a, P, const PRIVATE: usize, const SHARED: usize> {
+pub struct Dispatcher<
+    P,
+    S,
+    I: Interrupts = NoInterrupts,
+    const PRIVATE: usize = 1,
+    const SHARED: usize = 0,
+> {
     events: Events<PRIVATE, SHARED>,
-    pes: &'a [SharedPe],
+    pes: S,
     port: P,
-    shared: [Mutex<Shared>; SHARED],
+    gic: I,
+    shared: [Mutex<Shared<I::Saved>>; SHARED],
     bindings: Mutex<Bindings<PRIVATE, SHARED>>,
     /// Bit per shared event that is pending: what a PE looks at before it takes any lock. A bit
     /// changes only under its event's lock.
@@ -81,19 +62,48 @@ pub struct Dispatcher<'a, P, const PRIVATE: usize, const SHARED: usize> {
     has_routes: AtomicBool,
 }
 
-impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, PRIVATE, SHARED> {
+impl<P, S, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, NoInterrupts, PRIVATE, SHARED>
+{
     maybe_const_fn! {
-        /// A dispatcher of a platform's events for as many PEs as `pes` has elements, all of them
-        /// off. PEs are named by their index in `pes`.
+        /// A dispatcher of events none of which has an interrupt. `pes` has an element for each
+        /// PE; all are off.
+        ///
+        /// # Panics
+        ///
+        /// If an event of the table has an interrupt, or is a dynamic slot. In a `static`, such a
+        /// table does not compile.
         #[must_use]
-        pub fn new(events: Events<PRIVATE, SHARED>, pes: &'a [SharedPe], port: P) -> Self {
+        pub fn new(events: Events<PRIVATE, SHARED>, pes: S, port: P) -> Self {
+            assert!(
+                !events.have_interrupts(),
+                "an event has an interrupt: it needs `Dispatcher::with_interrupts`"
+            );
+            Self::with_interrupts(events, pes, port, NoInterrupts)
+        }
+    }
+}
+
+impl<P, S, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
+    maybe_const_fn! {
+        /// A dispatcher of a platform's events. `pes` has an element for each PE; all are off.
+        #[must_use]
+        pub fn with_interrupts(
+            events: Events<PRIVATE, SHARED>,
+            pes: S,
+            port: P,
+            interrupts: I,
+        ) -> Self {
             Self {
                 events,
                 pes,
                 port,
-                #[cfg(not(loom))]
+                gic: interrupts,
+                #[cfg(not(all(test, loom)))]
                 shared: [const { Mutex::new(Shared::NONE) }; SHARED],
-                #[cfg(loom)]
+                #[cfg(all(test, loom))]
                 shared: core::array::from_fn(|_| Mutex::new(Shared::NONE)),
                 bindings: Mutex::new(Bindings::NONE),
                 waiting: AtomicU32::new(0),
@@ -101,9 +111,13 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             }
         }
     }
+}
 
-    /// The port, for the integrator's own use.
-    pub const fn port(&self) -> &P {
+impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
+    #[cfg(test)]
+    pub(crate) const fn port(&self) -> &P {
         &self.port
     }
 
@@ -116,33 +130,25 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     /// The call must come from the Non-secure client EL; from another EL it answers
     /// [`Error::NotSupported`] and changes nothing, and so does a number that is no call.
     #[inline]
-    pub fn call(&self, pe: &mut Pe<'_, PRIVATE>, frame: &mut impl Frame) {
-        let (function, args) = registers(frame);
+    pub fn call<const N: usize>(&self, frame: &mut impl Frame, pe: &mut Pe<N, I::Saved>) {
+        let (function, _) = registers(frame);
         if !pe.rules.is_client(frame.pstate()) {
-            frame.x_mut()[0] = call::not_supported(function);
+            frame.x_mut()[0] = Error::NotSupported.code();
             return;
         }
-        // The calls whose cost is felt are told apart by their number alone and need no stack;
-        // all others are worth decoding.
-        let is_event0 = args[0] as u32 == 0;
+        let is_event0 = |frame: &_| registers(frame).1[0] as u32 == 0;
+        // The fast path: what is called often, or while something is wrong. These calls are told
+        // apart by their number alone and need no stack.
         match call::number(function) {
-            Some(number::VERSION) => {
-                frame.x_mut()[0] = call::VERSION;
-                return;
+            Some(number::VERSION) => frame.x_mut()[0] = call::VERSION,
+            Some(number::EVENT_STATUS) if is_event0(frame) => {
+                frame.x_mut()[0] = pe.event0().handler.status();
             }
-            Some(number::EVENT_STATUS) if is_event0 => {
-                frame.x_mut()[0] = pe.events[0].handler.status();
-                return;
+            Some(number::EVENT_SIGNAL) if is_event0(frame) => {
+                let (_, [_, affinity, ..]) = registers(frame);
+                self.signal(frame, pe, affinity);
             }
-            _ => {}
-        }
-        let Here(Some(here)) = pe.here else {
-            frame.x_mut()[0] = call::not_supported(function);
-            return;
-        };
-        match call::number(function) {
-            Some(number::EVENT_SIGNAL) if is_event0 => self.signal(pe, here, frame, args[1]),
-            Some(number::EVENT_COMPLETE) => self.complete(frame, pe, here),
+            Some(number::EVENT_COMPLETE) => self.complete(frame, pe),
             Some(number::PE_MASK) => {
                 let was_masked = core::mem::replace(&mut pe.masked, true);
                 frame.x_mut()[0] = u64::from(!was_masked);
@@ -150,93 +156,72 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             Some(number::PE_UNMASK) => {
                 pe.masked = false;
                 frame.x_mut()[0] = 0;
-                self.dispatch(frame, pe, here);
+                self.dispatch(frame, pe);
             }
-            _ => self.call_other(frame, pe, here),
+            _ => self.call_other(frame, pe),
         }
     }
 
-    /// The calls that [`Dispatcher::call`] does not serve itself.
-    ///
-    /// The frame comes first here and in what else `call` ends with, since that is what the
-    /// firmware has in its first argument register: nothing has to be moved.
+    /// The calls that are not on the fast path of [`Dispatcher::call`].
     #[inline(never)]
-    fn call_other(&self, frame: &mut impl Frame, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
-        let (function, args) = registers(frame);
-        let Ok(call) = Call::decode(function, &args) else {
-            frame.x_mut()[0] = call::not_supported(function);
-            return;
-        };
-        let answer = match call {
-            Call::EventRegister {
-                event,
-                entry,
-                argument,
-                flags,
-                affinity,
-            } => self.slot(event).and_then(|slot| {
-                let registration = Registration::check(entry, argument, flags, affinity)?;
-                match slot {
-                    Slot::Private(i) => self.register_private(pe, here, i, registration),
-                    Slot::Shared(i) => self.register_shared(pe, i, registration),
-                }
-            }),
-            Call::EventEnable { event } => return self.enable(pe, here, frame, event),
-            Call::EventDisable { event } => self.slot(event).and_then(|slot| match slot {
+    fn call_other<const N: usize>(&self, frame: &mut impl Frame, pe: &mut Pe<N, I::Saved>) {
+        let (function, [a1, a2, a3, a4, a5]) = registers(frame);
+        // The upper half of an event number's register is not part of it.
+        let event = a1 as u32 as i32;
+        let answer = match call::number(function) {
+            Some(number::EVENT_REGISTER) => self.register(pe, event, a2, a3, a4, a5),
+            Some(number::EVENT_ENABLE) => return self.enable(frame, pe, event),
+            Some(number::EVENT_DISABLE) => self.slot(event).and_then(|slot| match slot {
                 Slot::Private(i) => self.disable_private(pe, i),
                 Slot::Shared(i) => self.disable_shared(i),
             }),
-            Call::EventUnregister { event } => self.slot(event).and_then(|slot| match slot {
-                Slot::Private(i) => self.unregister_private(pe, here, i),
+            Some(number::EVENT_CONTEXT) => query::context(pe, a1),
+            Some(number::EVENT_COMPLETE_AND_RESUME) => {
+                return self.complete_and_resume(frame, pe, a1);
+            }
+            Some(number::EVENT_UNREGISTER) => self.slot(event).and_then(|slot| match slot {
+                Slot::Private(i) => self.unregister_private(pe, i),
                 Slot::Shared(i) => self.unregister_shared(i),
             }),
-            Call::EventContext { index } => query::context(pe, index),
-            Call::EventCompleteAndResume { address } => {
-                return self.complete_and_resume(pe, here, frame, address);
-            }
-            Call::EventStatus { event } => self.status(pe, event),
-            Call::EventGetInfo { event, info } => self.get_info(event, info),
-            Call::EventRoutingSet {
-                event,
-                mode,
-                affinity,
-            } => self.routing_set(pe, event, mode, affinity),
-            Call::InterruptBind { intid } => self.bind(intid),
-            Call::InterruptRelease { event } => self.release(event),
-            // Event 0 is served by `call`, and no other can be signalled.
-            Call::EventSignal { .. } => Err(Error::InvalidParameters),
-            Call::Features { feature } => self.features(feature),
-            Call::PrivateReset => self.private_reset(pe, here),
-            Call::SharedReset => self.shared_reset(),
-            // Served by `call`.
-            Call::Version | Call::EventComplete | Call::PeMask | Call::PeUnmask => {
-                Err(Error::NotSupported)
-            }
+            Some(number::EVENT_STATUS) => self.status(pe, event),
+            Some(number::EVENT_GET_INFO) => self.get_info(event, a2),
+            Some(number::EVENT_ROUTING_SET) => self.routing_set(pe, event, a2, a3),
+            Some(number::INTERRUPT_BIND) => self.bind(a1),
+            Some(number::INTERRUPT_RELEASE) => self.release(event),
+            // Event 0 is on the fast path, and no other can be signalled.
+            Some(number::EVENT_SIGNAL) => Err(Error::InvalidParameters),
+            Some(number::FEATURES) => self.features(a1),
+            Some(number::PRIVATE_RESET) => self.private_reset(pe),
+            Some(number::SHARED_RESET) => self.shared_reset(),
+            _ => Err(Error::NotSupported),
         };
         frame.x_mut()[0] = answer.unwrap_or_else(Error::code);
     }
 
     /// The SGI of [`Port::notify`] was acknowledged and ended on this PE: dispatches what is
-    /// pending and eligible. Harmless when nothing is.
+    /// pending and eligible. Harmless when nothing is, or the PE is off.
     #[inline]
-    pub fn signalled(&self, pe: &mut Pe<'_, PRIVATE>, frame: &mut impl Frame) {
-        if let Here(Some(here)) = pe.here {
-            self.dispatch(frame, pe, here);
-        }
+    pub fn signalled<const N: usize>(&self, frame: &mut impl Frame, pe: &mut Pe<N, I::Saved>) {
+        self.dispatch(frame, pe);
     }
 
     /// An interrupt was acknowledged on this PE and its priority dropped. Answers whether it is
     /// an event's; if not, it has not been deactivated and is the integrator's to deal with.
     #[must_use]
-    pub fn interrupt(&self, pe: &mut Pe<'_, PRIVATE>, frame: &mut impl Frame, intid: u32) -> bool {
-        let Here(Some(here)) = pe.here else {
+    pub fn interrupt<const N: usize>(
+        &self,
+        frame: &mut impl Frame,
+        pe: &mut Pe<N, I::Saved>,
+        intid: u32,
+    ) -> bool {
+        if !I::AVAILABLE || intid == 0 || self.here(pe).is_none() {
             return false;
-        };
+        }
         if self.interrupt_private(pe, intid) {
-            self.dispatch(frame, pe, here);
+            self.dispatch(frame, pe);
             true
         } else if let Some(i) = self.interrupt_shared(intid) {
-            self.dispatch(frame, pe, here);
+            self.dispatch(frame, pe);
             self.pass_on(pe.index, i);
             true
         } else {
@@ -252,25 +237,31 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
     ///
     /// [`Error::InvalidParameters`]: no such event, or not an explicit one.
     /// [`Error::Denied`]: the event has no handler, and nothing was kept.
-    pub fn raise(
+    pub fn raise<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
         frame: &mut impl Frame,
+        pe: &mut Pe<N, I::Saved>,
         event: i32,
     ) -> Result<(), Error> {
-        let here = pe.here.0.ok_or(Error::Denied)?;
+        self.here(pe).ok_or(Error::Denied)?;
         match self.slot(event)? {
             Slot::Private(i) => {
                 self.raise_private(pe, i)?;
-                self.dispatch(frame, pe, here);
+                self.dispatch(frame, pe);
             }
             Slot::Shared(i) => {
                 self.raise_shared(i)?;
-                self.dispatch(frame, pe, here);
+                self.dispatch(frame, pe);
                 self.pass_on(pe.index, i);
             }
         }
         Ok(())
+    }
+
+    /// What other PEs see of this one; nothing while it is off.
+    #[inline(always)]
+    fn here<const N: usize>(&self, pe: &Pe<N, I::Saved>) -> Option<&SharedPe> {
+        self.pes.as_ref().get(pe.index)
     }
 
     /// Where the event is.
@@ -279,14 +270,26 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         self.events.find(event).ok_or(Error::InvalidParameters)
     }
 
-    /// `SDEI_EVENT_ENABLE`.
-    fn enable(
+    /// `SDEI_EVENT_REGISTER`.
+    fn register<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
-        frame: &mut impl Frame,
+        pe: &mut Pe<N, I::Saved>,
         event: i32,
-    ) {
+        entry: u64,
+        argument: u64,
+        flags: u64,
+        affinity: u64,
+    ) -> Result<u64, Error> {
+        let slot = self.slot(event)?;
+        let request = Request::check(entry, argument, flags, affinity)?;
+        match slot {
+            Slot::Private(i) => self.register_private(pe, i, request),
+            Slot::Shared(i) => self.register_shared(pe, i, request),
+        }
+    }
+
+    /// `SDEI_EVENT_ENABLE`.
+    fn enable<const N: usize>(&self, frame: &mut impl Frame, pe: &mut Pe<N, I::Saved>, event: i32) {
         let enabled = self.slot(event).and_then(|slot| {
             match slot {
                 Slot::Private(i) => self.enable_private(pe, i)?,
@@ -298,7 +301,7 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
             Ok(slot) => {
                 // First the answer, so that it is in the context which a handler interrupts.
                 frame.x_mut()[0] = 0;
-                self.dispatch(frame, pe, here);
+                self.dispatch(frame, pe);
                 if let Slot::Shared(i) = slot {
                     self.pass_on(pe.index, i);
                 }

@@ -2,15 +2,17 @@
 
 use super::Dispatcher;
 use crate::{
-    Port,
+    Interrupts, Port, SharedPe,
     pe::PER_WORD,
     sync::{Ordering, fence},
 };
 
-impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
     /// Marks a PE as being on or not.
     pub(super) fn set_on(&self, pe: usize, on: bool) {
-        if let Some(word) = self.pes.get(pe / PER_WORD) {
+        if let Some(word) = self.pes.as_ref().get(pe / PER_WORD) {
             word.set_on(1 << (pe % PER_WORD), on);
         }
     }
@@ -19,6 +21,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     #[inline(never)]
     pub(super) fn is_on(&self, pe: usize) -> bool {
         self.pes
+            .as_ref()
             .get(pe / PER_WORD)
             .is_some_and(|word| word.on() >> (pe % PER_WORD) & 1 != 0)
     }
@@ -44,8 +47,8 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// The first PE from `start` on that is on.
     #[inline(never)]
     fn first_on(&self, mut start: usize) -> Option<usize> {
-        while start < self.pes.len() {
-            let word = self.pes.get(start / PER_WORD)?.on() >> (start % PER_WORD);
+        while start < self.pes.as_ref().len() {
+            let word = self.pes.as_ref().get(start / PER_WORD)?.on() >> (start % PER_WORD);
             if word != 0 {
                 return Some(start.wrapping_add(word.trailing_zeros() as usize));
             }

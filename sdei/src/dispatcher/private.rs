@@ -2,98 +2,115 @@
 //!
 //! Event 0 goes through here too, except for its signals, its dispatch and its completion.
 
-use super::{Dispatcher, Registration, deliver::Entry};
+use super::Dispatcher;
 use crate::{
-    Error, Pe, Port, SharedPe, Source,
+    Error, Interrupts, Pe, Port, SharedPe, Source,
     event::Slot,
-    handler::{Handler, Unregistered},
-    pe::Private,
+    handler::Unregistered,
     port::Owner,
+    registration::{Entry, Interrupt, Registration, Request},
 };
 
-impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
-    pub(super) fn register_private(
+impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
+    /// This PE's handler of a private event.
+    fn private<'p, const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
+        pe: &'p mut Pe<N, I::Saved>,
         i: usize,
-        registration: Registration,
+    ) -> Result<&'p mut Registration<I::Saved>, Error> {
+        // A PE that came on has room for all events of the table.
+        pe.events.get_mut(i).ok_or(Error::InvalidParameters)
+    }
+
+    pub(super) fn register_private<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
+        i: usize,
+        request: Request,
     ) -> Result<u64, Error> {
-        let event = &mut pe.events[i];
-        let handler = event.handler.register()?;
-        let intid = self.take_interrupt(i)?;
+        let registration = self.private(pe, i)?;
+        let handler = registration.handler.register()?;
+        let interrupt = self.take_interrupt(i)?;
         // Routing and affinity of a private event mean nothing and are not looked at.
-        *event = Private {
-            handler,
-            relative: registration.relative,
-            intid,
-            entry: registration.entry,
-            argument: registration.argument,
-        };
+        *registration = Registration::new(handler, request, interrupt);
         if i == 0 {
-            here.register_event0();
+            if let Some(here) = self.here(pe) {
+                here.register_event0();
+            }
         }
         Ok(0)
     }
 
-    /// Makes a private event's interrupt EL3's on this PE: disabled, with no old edge. Answers
-    /// 0 where the event has none.
-    fn take_interrupt(&self, i: usize) -> Result<u32, Error> {
-        let intid = match self.events.private[i].source {
-            Source::Signal | Source::Explicit => return Ok(0),
-            Source::Interrupt(intid) => {
-                if self.port.is_active(intid) {
-                    return Err(Error::Denied);
-                }
-                intid
-            }
-            Source::Dynamic => {
+    /// Makes a private event's interrupt EL3's on this PE: disabled, with no old edge.
+    fn take_interrupt(&self, i: usize) -> Result<Interrupt<I::Saved>, Error> {
+        let event = self.events.private.get(i);
+        match event.ok_or(Error::InvalidParameters)?.source {
+            Source::Interrupt(intid) if I::AVAILABLE => self.take_fixed(intid),
+            Source::Dynamic if I::AVAILABLE => {
                 let mut bindings = self.bindings.lock();
-                let binding = &mut bindings.private[i];
-                let intid = binding.intid;
-                if intid == 0
-                    || self.port.owner(intid) != Some(Owner::NonSecure)
-                    || self.port.is_active(intid)
-                {
-                    return Err(Error::Denied);
-                }
+                let binding = bindings
+                    .private
+                    .get_mut(i)
+                    .ok_or(Error::InvalidParameters)?;
+                let interrupt = self.take_bound(binding.intid)?;
                 binding.users = binding.users.saturating_add(1);
-                self.port.claim(intid);
-                intid
+                Ok(interrupt)
             }
-        };
-        self.port.clear_pending(intid);
-        Ok(intid)
-    }
-
-    pub(super) fn enable_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Result<(), Error> {
-        let event = &mut pe.events[i];
-        event.handler = event.handler.enable()?;
-        if event.intid != 0 {
-            self.port.enable(event.intid);
+            _ => Ok(Interrupt::NONE),
         }
-        Ok(())
     }
 
-    pub(super) fn disable_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Result<u64, Error> {
-        let event = &mut pe.events[i];
-        event.handler = event.handler.disable()?;
-        if event.intid != 0 {
-            self.port.disable(event.intid);
+    /// Makes the interrupt of a fixed event ready for a handler.
+    pub(super) fn take_fixed(&self, intid: u32) -> Result<Interrupt<I::Saved>, Error> {
+        if self.gic.is_active(intid) {
+            return Err(Error::Denied);
         }
-        Ok(0)
+        self.gic.clear_pending(intid);
+        Ok(Interrupt { intid, saved: None })
     }
 
-    pub(super) fn unregister_private(
+    /// Takes an interrupt that is bound, if one is (an INTID of 0 is none), from the client. To be
+    /// called with the bindings locked.
+    pub(super) fn take_bound(&self, intid: u32) -> Result<Interrupt<I::Saved>, Error> {
+        if intid == 0
+            || self.gic.owner(intid) != Some(Owner::NonSecure)
+            || self.gic.is_active(intid)
+        {
+            return Err(Error::Denied);
+        }
+        let saved = Some(self.gic.claim(intid));
+        Ok(Interrupt { intid, saved })
+    }
+
+    pub(super) fn enable_private<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
+        pe: &mut Pe<N, I::Saved>,
+        i: usize,
+    ) -> Result<(), Error> {
+        self.private(pe, i)?.enable(&self.gic)
+    }
+
+    pub(super) fn disable_private<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
         i: usize,
     ) -> Result<u64, Error> {
-        let (handler, when) = pe.events[i].handler.unregister()?;
-        pe.events[i].handler = handler;
+        self.private(pe, i)?.disable(&self.gic)?;
+        Ok(0)
+    }
+
+    pub(super) fn unregister_private<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
+        i: usize,
+    ) -> Result<u64, Error> {
+        let when = self.private(pe, i)?.unregister(&self.gic)?;
         if i == 0 {
-            here.unregister_event0();
+            if let Some(here) = self.here(pe) {
+                here.unregister_event0();
+            }
         }
         match when {
             Unregistered::Now => {
@@ -101,74 +118,77 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
                 Ok(0)
             }
             Unregistered::AtCompletion => {
-                // No interrupt of it can be waiting: it is active until the handler ends.
                 pe.pending &= !(1 << i);
-                if pe.events[i].intid != 0 {
-                    self.port.disable(pe.events[i].intid);
-                }
                 Err(Error::Pending)
             }
         }
     }
 
-    /// The handler of a private event other than event 0 ends.
-    pub(super) fn end_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) {
-        let event = &mut pe.events[i];
-        event.handler = event.handler.complete();
-        if event.intid != 0 {
-            self.port.deactivate(event.intid);
-        }
-        if event.handler == Handler::Unregistered {
+    /// The handler of a private event ends.
+    pub(super) fn end_private<const N: usize>(&self, pe: &mut Pe<N, I::Saved>, i: usize) {
+        let Some(registration) = pe.events.get_mut(i) else {
+            return;
+        };
+        if registration.complete(&self.gic) {
             self.forget_private(pe, i);
         }
     }
 
     /// Drops what is left of a private event that has just been unregistered and is not running.
-    fn forget_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) {
-        let intid = pe.events[i].intid;
-        if intid != 0 {
-            self.port.disable(intid);
-            if pe.pending & (1 << i) != 0 {
-                self.port.deactivate(intid);
-            }
-            self.port.clear_pending(intid);
-            if self.events.private[i].source == Source::Dynamic {
-                self.port.give_back(intid);
-                let users = &mut self.bindings.lock().private[i].users;
-                *users = users.saturating_sub(1);
+    fn forget_private<const N: usize>(&self, pe: &mut Pe<N, I::Saved>, i: usize) {
+        let Some(registration) = pe.events.get_mut(i) else {
+            return;
+        };
+        let pending = pe.pending & (1 << i) != 0;
+        pe.pending &= !(1 << i);
+        let was_bound = I::AVAILABLE && registration.interrupt.saved.is_some();
+        registration.forget(&self.gic, pending);
+        if was_bound {
+            if let Some(binding) = self.bindings.lock().private.get_mut(i) {
+                binding.users = binding.users.saturating_sub(1);
             }
         }
-        pe.pending &= !(1 << i);
-        pe.events[i] = Private::NONE;
     }
 
     /// `SDEI_PRIVATE_RESET`.
-    pub(super) fn private_reset(
+    pub(super) fn private_reset<const N: usize>(
         &self,
-        pe: &mut Pe<'_, PRIVATE>,
-        here: &SharedPe,
+        pe: &mut Pe<N, I::Saved>,
     ) -> Result<u64, Error> {
         if pe.events.iter().any(|event| event.handler.is_running()) {
             return Err(Error::Denied);
         }
-        self.unregister_all_private(pe, here);
+        self.unregister_all_private(pe);
         Ok(0)
     }
 
     /// Unregisters every private event of this PE; none may be running.
-    pub(super) fn unregister_all_private(&self, pe: &mut Pe<'_, PRIVATE>, here: &SharedPe) {
-        here.unregister_event0();
-        for i in 0..PRIVATE {
-            if pe.events[i].handler.is_registered() {
+    pub(super) fn unregister_all_private<const N: usize>(&self, pe: &mut Pe<N, I::Saved>) {
+        if let Some(here) = self.here(pe) {
+            here.unregister_event0();
+        }
+        for i in 0..N {
+            if pe
+                .events
+                .get(i)
+                .is_some_and(|event| event.handler.is_registered())
+            {
                 self.forget_private(pe, i);
             }
         }
     }
 
     /// An interrupt was acknowledged here: whether it is a private event's, which is now pending.
-    pub(super) fn interrupt_private(&self, pe: &mut Pe<'_, PRIVATE>, intid: u32) -> bool {
-        let of_event = |event: &Private| event.intid == intid && intid != 0;
-        let Some(i) = pe.events.iter().position(of_event) else {
+    pub(super) fn interrupt_private<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
+        intid: u32,
+    ) -> bool {
+        let place = pe
+            .events
+            .iter()
+            .position(|event| event.intid::<I>() == Some(intid));
+        let Some(i) = place else {
             return false;
         };
         pe.pending |= 1 << i;
@@ -176,11 +196,15 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// EL3 raises a private event here.
-    pub(super) fn raise_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Result<(), Error> {
-        if self.events.private[i].source != Source::Explicit {
+    pub(super) fn raise_private<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
+        i: usize,
+    ) -> Result<(), Error> {
+        if self.events.source(Slot::Private(i)) != Some(Source::Explicit) {
             return Err(Error::InvalidParameters);
         }
-        if !pe.events[i].handler.is_registered() {
+        if !self.private(pe, i)?.handler.is_registered() {
             return Err(Error::Denied);
         }
         pe.pending |= 1 << i;
@@ -188,23 +212,17 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// Takes a private event for dispatch on this PE, if it is pending and its handler is ready.
-    pub(super) fn take_private(&self, pe: &mut Pe<'_, PRIVATE>, i: usize) -> Option<Entry> {
-        let event = pe.events.get_mut(i)?;
-        let running = event.handler.dispatch()?;
-        pe.pending &= !(1 << i);
-        if event.intid != 0 && !self.port.is_asserted(event.intid) {
-            // The line of a level-sensitive interrupt went down while the event could not be
-            // dispatched, so it is not pending any more.
-            self.port.deactivate(event.intid);
+    pub(super) fn take_private<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
+        i: usize,
+    ) -> Option<Entry> {
+        let registration = pe.events.get_mut(i)?;
+        if !registration.handler.is_ready() {
             return None;
         }
-        event.handler = running;
-        Some(Entry {
-            slot: Slot::Private(i),
-            number: self.events.private[i].number,
-            address: event.entry,
-            relative: event.relative,
-            argument: event.argument,
-        })
+        pe.pending &= !(1 << i);
+        let number = self.events.private.get(i)?.number;
+        registration.take(&self.gic, Slot::Private(i), number)
     }
 }

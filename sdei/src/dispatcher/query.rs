@@ -2,15 +2,15 @@
 
 use super::Dispatcher;
 use crate::{
-    Error, Pe, Port, Priority,
+    Error, Interrupts, Pe, Port, Priority, SharedPe,
     call::{feature, info},
     event::Slot,
     shared::Routing,
 };
 
 /// `SDEI_EVENT_CONTEXT`.
-pub(super) fn context<const PRIVATE: usize>(
-    pe: &mut Pe<'_, PRIVATE>,
+pub(super) fn context<const N: usize, V: Copy>(
+    pe: &mut Pe<N, V>,
     index: u64,
 ) -> Result<u64, Error> {
     let index = usize::try_from(index).map_err(|_| Error::InvalidParameters)?;
@@ -25,14 +25,26 @@ pub(super) fn context<const PRIVATE: usize>(
         .ok_or(Error::InvalidParameters)
 }
 
-impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
     /// `SDEI_EVENT_STATUS`.
     #[inline]
-    pub(super) fn status(&self, pe: &Pe<'_, PRIVATE>, event: i32) -> Result<u64, Error> {
-        Ok(match self.slot(event)? {
-            Slot::Private(i) => pe.events[i].handler.status(),
-            Slot::Shared(i) => self.shared(i).handler.status(),
-        })
+    pub(super) fn status<const N: usize>(
+        &self,
+        pe: &Pe<N, I::Saved>,
+        event: i32,
+    ) -> Result<u64, Error> {
+        let handler = match self.slot(event)? {
+            Slot::Private(i) => pe.events.get(i).ok_or(Error::InvalidParameters)?.handler,
+            Slot::Shared(i) => {
+                self.shared(i)
+                    .ok_or(Error::InvalidParameters)?
+                    .registration
+                    .handler
+            }
+        };
+        Ok(handler.status())
     }
 
     /// `SDEI_EVENT_GET_INFO`.
@@ -45,8 +57,8 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             (info::NOT_SIGNALABLE, _) => u64::from(event.number != 0),
             (info::PRIORITY, _) => u64::from(event.priority == Priority::Critical),
             (info::ROUTING_MODE | info::ROUTING_AFFINITY, Slot::Shared(i)) => {
-                let event = self.shared(i);
-                if !event.handler.is_registered() {
+                let event = self.shared(i).ok_or(Error::InvalidParameters)?;
+                if !event.registration.handler.is_registered() {
                     return Err(Error::Denied);
                 }
                 match (item, event.routing) {

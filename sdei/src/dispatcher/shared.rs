@@ -1,88 +1,80 @@
 //! Shared events: one handler for the system, each under its own lock.
 
-use super::{
-    Dispatcher, Registration,
-    deliver::{Entry, is_ready},
-};
+use super::Dispatcher;
 use crate::{
-    Error, Pe, Port, Source,
+    Error, Interrupts, Pe, Port, SharedPe, Source,
     event::Slot,
     handler::{Handler, Unregistered},
-    port::Owner,
+    port::AFFINITY,
+    registration::{Entry, Interrupt, Registration, Request},
     shared::{Round, Routing, Shared},
     sync::{MutexGuard, Ordering},
 };
 
-/// The affinity fields of an MPIDR_EL1 value: Aff3, Aff2, Aff1, Aff0.
-const AFFINITY: u64 = 0xff_00ff_ffff;
-
-impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVATE, SHARED> {
+impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
     /// A shared event, locked.
     #[inline(never)]
-    pub(super) fn shared(&self, i: usize) -> MutexGuard<'_, Shared> {
-        self.shared[i].lock()
+    pub(super) fn shared(&self, i: usize) -> Option<MutexGuard<'_, Shared<I::Saved>>> {
+        Some(self.shared.get(i)?.lock())
     }
 
     /// RM_PE with this affinity, if there is such a PE.
     fn to_pe(&self, affinity: u64) -> Result<Routing, Error> {
+        let affinity = affinity & AFFINITY;
         match self.port.pe_index(affinity) {
-            Some(index) if index < self.pes.len() => Ok(Routing::Pe {
-                index,
-                affinity: affinity & AFFINITY,
-            }),
+            Some(index) if index < self.pes.as_ref().len() => Ok(Routing::Pe { index, affinity }),
             _ => Err(Error::InvalidParameters),
         }
     }
 
-    pub(super) fn register_shared(
+    /// Where to send the interrupt of an event with this routing: to the target, or with RM_ANY to
+    /// PE `pe`, which is on.
+    fn target(&self, routing: Routing, pe: usize) -> (usize, u64) {
+        match routing {
+            Routing::Pe { index, affinity } => (index, affinity),
+            Routing::Any => (pe, self.affinity(pe)),
+        }
+    }
+
+    /// The affinity of a PE that is on.
+    fn affinity(&self, pe: usize) -> u64 {
+        self.pes.as_ref().get(pe).map_or(0, SharedPe::affinity)
+    }
+
+    pub(super) fn register_shared<const N: usize>(
         &self,
-        pe: &Pe<'_, PRIVATE>,
+        pe: &Pe<N, I::Saved>,
         i: usize,
-        registration: Registration,
+        request: Request,
     ) -> Result<u64, Error> {
-        let routing = if registration.to_pe {
-            self.to_pe(registration.affinity)?
+        let routing = if request.to_pe {
+            self.to_pe(request.affinity)?
         } else {
             Routing::Any
         };
-        let route = routing.target(pe.index);
+        let (route, affinity) = self.target(routing, pe.index);
         // Held to the end, so that the slot is not released in between.
         let bindings = self.bindings.lock();
-        let mut event = self.shared(i);
-        let handler = event.handler.register()?;
-        let intid = match self.events.shared[i].source {
-            Source::Signal | Source::Explicit => 0,
-            Source::Interrupt(intid) => {
-                if self.port.is_active(intid) {
-                    return Err(Error::Denied);
-                }
-                intid
+        let mut event = self.shared(i).ok_or(Error::InvalidParameters)?;
+        let handler = event.registration.handler.register()?;
+        let interrupt = match self.events.source(Slot::Shared(i)) {
+            Some(Source::Interrupt(intid)) if I::AVAILABLE => self.take_fixed(intid)?,
+            Some(Source::Dynamic) if I::AVAILABLE => {
+                self.take_bound(bindings.shared.get(i).copied().unwrap_or(0))?
             }
-            Source::Dynamic => {
-                let intid = bindings.shared[i];
-                if intid == 0
-                    || self.port.owner(intid) != Some(Owner::NonSecure)
-                    || self.port.is_active(intid)
-                {
-                    return Err(Error::Denied);
-                }
-                self.port.claim(intid);
-                intid
-            }
+            _ => Interrupt::NONE,
         };
-        if intid != 0 {
-            self.port.clear_pending(intid);
-            self.port.route(intid, route);
+        let registration = Registration::new(handler, request, interrupt);
+        if let Some(intid) = registration.intid::<I>() {
+            self.gic.route(intid, affinity);
             // Relaxed: ordered by the event's lock and by the fences in `next_on` and `pe_on`.
             self.has_routes.store(true, Ordering::Relaxed);
         }
         *event = Shared {
-            handler,
-            relative: registration.relative,
+            registration,
             pending: false,
-            intid,
-            entry: registration.entry,
-            argument: registration.argument,
             routing,
             route,
             round: None,
@@ -91,46 +83,38 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     pub(super) fn enable_shared(&self, i: usize) -> Result<(), Error> {
-        let mut event = self.shared(i);
-        event.handler = event.handler.enable()?;
-        if event.intid != 0 {
-            self.port.enable(event.intid);
-        }
-        Ok(())
+        self.shared(i)
+            .ok_or(Error::InvalidParameters)?
+            .registration
+            .enable(&self.gic)
     }
 
     pub(super) fn disable_shared(&self, i: usize) -> Result<u64, Error> {
-        let mut event = self.shared(i);
-        event.handler = event.handler.disable()?;
-        if event.intid != 0 {
-            self.port.disable(event.intid);
-        }
+        self.shared(i)
+            .ok_or(Error::InvalidParameters)?
+            .registration
+            .disable(&self.gic)?;
         Ok(0)
     }
 
     pub(super) fn unregister_shared(&self, i: usize) -> Result<u64, Error> {
-        let mut event = self.shared(i);
-        let (handler, when) = event.handler.unregister()?;
-        event.handler = handler;
-        match when {
+        let mut event = self.shared(i).ok_or(Error::InvalidParameters)?;
+        match event.registration.unregister(&self.gic)? {
             Unregistered::Now => {
                 self.forget_shared(&mut event, i);
                 Ok(0)
             }
             Unregistered::AtCompletion => {
                 self.set_waiting(&mut event, i, false);
-                if event.intid != 0 {
-                    self.port.disable(event.intid);
-                }
                 Err(Error::Pending)
             }
         }
     }
 
     /// `SDEI_EVENT_ROUTING_SET`.
-    pub(super) fn routing_set(
+    pub(super) fn routing_set<const N: usize>(
         &self,
-        pe: &Pe<'_, PRIVATE>,
+        pe: &Pe<N, I::Saved>,
         event: i32,
         mode: u64,
         affinity: u64,
@@ -143,43 +127,33 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             1 => self.to_pe(affinity)?,
             _ => return Err(Error::InvalidParameters),
         };
-        let mut event = self.shared(i);
-        if event.handler != Handler::Registered {
+        let mut event = self.shared(i).ok_or(Error::InvalidParameters)?;
+        if event.registration.handler != Handler::Registered {
             return Err(Error::Denied);
         }
+        let (route, affinity) = self.target(routing, pe.index);
         event.routing = routing;
-        event.route = routing.target(pe.index);
-        if event.intid != 0 {
-            self.port.route(event.intid, event.route);
+        event.route = route;
+        if let Some(intid) = event.registration.intid::<I>() {
+            self.gic.route(intid, affinity);
         }
         Ok(0)
     }
 
     /// The handler of a shared event ends.
     pub(super) fn end_shared(&self, i: usize) {
-        let mut event = self.shared(i);
-        event.handler = event.handler.complete();
-        if event.intid != 0 {
-            self.port.deactivate(event.intid);
-        }
-        if event.handler == Handler::Unregistered {
-            self.forget_shared(&mut event, i);
+        if let Some(mut event) = self.shared(i) {
+            if event.registration.complete(&self.gic) {
+                self.forget_shared(&mut event, i);
+            }
         }
     }
 
     /// Drops what is left of a shared event that has just been unregistered and is not running.
-    fn forget_shared(&self, event: &mut Shared, i: usize) {
-        if event.intid != 0 {
-            self.port.disable(event.intid);
-            if event.pending {
-                self.port.deactivate(event.intid);
-            }
-            self.port.clear_pending(event.intid);
-            if self.events.shared[i].source == Source::Dynamic {
-                self.port.give_back(event.intid);
-            }
-        }
+    fn forget_shared(&self, event: &mut Shared<I::Saved>, i: usize) {
+        let pending = event.pending;
         self.set_waiting(event, i, false);
+        event.registration.forget(&self.gic, pending);
         *event = Shared::NONE;
     }
 
@@ -187,21 +161,26 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     pub(super) fn shared_reset(&self) -> Result<u64, Error> {
         let mut bindings = self.bindings.lock();
         // All at once, so that none is dispatched between the check and the reset.
-        let mut events: [_; SHARED] = core::array::from_fn(|i| self.shared(i));
-        if events.iter().any(|event| event.handler.is_running()) {
+        let mut events = self.shared.each_ref().map(|event| event.lock());
+        if events
+            .iter()
+            .any(|event| event.registration.handler.is_running())
+        {
             return Err(Error::Denied);
         }
         for (i, event) in events.iter_mut().enumerate() {
-            if event.handler.is_registered() {
+            if event.registration.handler.is_registered() {
                 self.forget_shared(event, i);
             }
         }
-        bindings.shared = [0; SHARED];
-        for binding in &mut bindings.private {
-            // What a PE has registered stays bound: the caller can't unregister it, and a client
-            // that finds the reset refused gives the whole interface up.
-            if binding.users == 0 {
-                binding.intid = 0;
+        if I::AVAILABLE {
+            bindings.shared = [0; SHARED];
+            for binding in &mut bindings.private {
+                // What a PE has registered stays bound: the caller can't unregister it, and a
+                // client that finds the reset refused gives the whole interface up.
+                if binding.users == 0 {
+                    binding.intid = 0;
+                }
             }
         }
         Ok(0)
@@ -209,12 +188,11 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// An interrupt was acknowledged here: which shared event's it is, which is now pending.
     pub(super) fn interrupt_shared(&self, intid: u32) -> Option<usize> {
-        if intid == 0 {
-            return None;
-        }
         (0..SHARED).find(|&i| {
-            let mut event = self.shared(i);
-            let is_its = event.intid == intid;
+            let Some(mut event) = self.shared(i) else {
+                return false;
+            };
+            let is_its = event.registration.intid::<I>() == Some(intid);
             if is_its {
                 self.set_waiting(&mut event, i, true);
             }
@@ -224,11 +202,11 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
 
     /// EL3 raises a shared event.
     pub(super) fn raise_shared(&self, i: usize) -> Result<(), Error> {
-        if self.events.shared[i].source != Source::Explicit {
+        if self.events.source(Slot::Shared(i)) != Some(Source::Explicit) {
             return Err(Error::InvalidParameters);
         }
-        let mut event = self.shared(i);
-        if !event.handler.is_registered() {
+        let mut event = self.shared(i).ok_or(Error::InvalidParameters)?;
+        if !event.registration.handler.is_registered() {
             return Err(Error::Denied);
         }
         self.set_waiting(&mut event, i, true);
@@ -238,25 +216,13 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     /// Takes a shared event for dispatch on PE `pe`, if it is pending, its handler is ready and
     /// the PE is a target.
     pub(super) fn take_shared(&self, pe: usize, i: usize) -> Option<Entry> {
-        let mut event = self.shared.get(i)?.lock();
-        if !event.pending || !event.routing.allows(pe) {
+        let mut event = self.shared(i)?;
+        if !event.pending || !event.routing.allows(pe) || !event.registration.handler.is_ready() {
             return None;
         }
-        let running = event.handler.dispatch()?;
         self.set_waiting(&mut event, i, false);
-        if event.intid != 0 && !self.port.is_asserted(event.intid) {
-            // As for a private event: the line went down in the meantime.
-            self.port.deactivate(event.intid);
-            return None;
-        }
-        event.handler = running;
-        Some(Entry {
-            slot: Slot::Shared(i),
-            number: self.events.shared[i].number,
-            address: event.entry,
-            relative: event.relative,
-            argument: event.argument,
-        })
+        let number = self.events.shared.get(i)?.number;
+        event.registration.take(&self.gic, Slot::Shared(i), number)
     }
 
     /// Finds a PE for a shared event which is pending and could not be dispatched on PE `pe`.
@@ -321,7 +287,9 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     #[inline(never)]
     fn tend_one(&self, pe: usize, i: usize, start: bool) {
         let asked = {
-            let mut event = self.shared(i);
+            let Some(mut event) = self.shared(i) else {
+                return;
+            };
             self.mend_route(&mut event);
             let round = match event.round {
                 _ if start => Some(Round { asked: pe, end: pe }),
@@ -331,29 +299,30 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
             round.and_then(|round| self.next_to_ask(&mut event, round))
         };
         if let Some(asked) = asked {
-            self.port.notify(asked);
+            self.port.notify(self.affinity(asked));
         }
     }
 
     /// Sends the interrupt of an RM_ANY event to a PE that is on, if there is one.
     #[inline(always)]
-    fn mend_route(&self, event: &mut Shared) {
-        if event.intid != 0
-            && event.routing == Routing::Any
-            && !self.is_on(event.route)
-            && let Some(other) = self.next_on(event.route, event.route)
-        {
-            event.route = other;
-            self.port.route(event.intid, other);
+    fn mend_route(&self, event: &mut Shared<I::Saved>) {
+        let Some(intid) = event.registration.intid::<I>() else {
+            return;
+        };
+        if event.routing == Routing::Any && !self.is_on(event.route) {
+            if let Some(other) = self.next_on(event.route, event.route) {
+                event.route = other;
+                self.gic.route(intid, self.affinity(other));
+            }
         }
     }
 
     /// Moves a round to its next PE, or ends it: the PE to ask once the event is unlocked.
     #[inline(always)]
-    fn next_to_ask(&self, event: &mut Shared, round: Round) -> Option<usize> {
+    fn next_to_ask(&self, event: &mut Shared<I::Saved>, round: Round) -> Option<usize> {
         let Round { asked, end } = round;
         event.round = None;
-        if !event.pending || !is_ready(event.handler) {
+        if !event.pending || !event.registration.handler.is_ready() {
             return None;
         }
         let (after, end) = match event.routing {
@@ -367,7 +336,7 @@ impl<P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'_, P, PRIVA
     }
 
     /// Marks a shared event pending or not.
-    fn set_waiting(&self, event: &mut Shared, i: usize, pending: bool) {
+    fn set_waiting(&self, event: &mut Shared<I::Saved>, i: usize, pending: bool) {
         event.pending = pending;
         if pending {
             self.waiting.fetch_or(1 << i, Ordering::Release);

@@ -5,32 +5,34 @@ use std::vec::Vec;
 
 use super::Dispatcher;
 use crate::{
-    Pe, Port,
-    pe::{Here, PER_WORD},
+    Interrupts, Port, SharedPe,
+    pe::PER_WORD,
     shared::{Bindings, Shared},
     sync::Ordering,
 };
 
-/// All state but that of the PEs' own and that of the port.
+/// All state but that of the PEs' own and that of the hardware.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Snapshot<const PRIVATE: usize, const SHARED: usize> {
-    pub(crate) pes: Vec<(u32, u64)>,
-    pub(crate) shared: Vec<Shared>,
+pub(crate) struct Snapshot<V, const PRIVATE: usize, const SHARED: usize> {
+    pub(crate) pes: Vec<(u32, u64, u64)>,
+    pub(crate) shared: Vec<Shared<V>>,
     pub(crate) bindings: Bindings<PRIVATE, SHARED>,
     pub(crate) waiting: u32,
     pub(crate) has_routes: bool,
 }
 
-impl<const PRIVATE: usize, const SHARED: usize> Snapshot<PRIVATE, SHARED> {
+impl<V, const PRIVATE: usize, const SHARED: usize> Snapshot<V, PRIVATE, SHARED> {
     pub(crate) fn is_on(&self, pe: usize) -> bool {
         self.pes[pe / PER_WORD].1 >> (pe % PER_WORD) & 1 != 0
     }
 }
 
-impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, PRIVATE, SHARED> {
-    pub(crate) fn snapshot(&self) -> Snapshot<PRIVATE, SHARED> {
+impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
+    Dispatcher<P, S, I, PRIVATE, SHARED>
+{
+    pub(crate) fn snapshot(&self) -> Snapshot<I::Saved, PRIVATE, SHARED> {
         Snapshot {
-            pes: self.pes.iter().map(|pe| pe.words()).collect(),
+            pes: self.pes.as_ref().iter().map(SharedPe::words).collect(),
             shared: self.shared.iter().map(|event| *event.lock()).collect(),
             bindings: *self.bindings.lock(),
             waiting: self.waiting.load(Ordering::Relaxed),
@@ -38,13 +40,9 @@ impl<'a, P: Port, const PRIVATE: usize, const SHARED: usize> Dispatcher<'a, P, P
         }
     }
 
-    /// Goes back to a state, which may be that of another dispatcher: `pes`, which are in that
-    /// state already, become PEs of this one.
-    pub(crate) fn restore(&self, from: &Snapshot<PRIVATE, SHARED>, pes: &mut [Pe<'a, PRIVATE>]) {
-        for pe in pes {
-            pe.here = Here(self.pes.get(pe.index));
-        }
-        for (pe, words) in self.pes.iter().zip(&from.pes) {
+    /// Goes back to a state, which may be that of another dispatcher.
+    pub(crate) fn restore(&self, from: &Snapshot<I::Saved, PRIVATE, SHARED>) {
+        for (pe, words) in self.pes.as_ref().iter().zip(&from.pes) {
             pe.set_words(*words);
         }
         for (event, value) in self.shared.iter().zip(&from.shared) {

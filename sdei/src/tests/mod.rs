@@ -1,17 +1,6 @@
-//! Tests of the dispatcher on a machine made for them.
+//! Tests of the dispatcher on a machine made for them; under `loom`, on one of `loom`'s.
 
-mod bound;
-mod calls;
-mod clients;
-mod deliver;
-mod entry;
-mod event0;
-mod handler;
-mod hardware;
-mod machine;
-mod model;
-mod oracle;
-mod power;
-mod sequences;
-mod shared;
-mod with_psci;
+#[cfg(loom)]
+mod loom;
+#[cfg(not(loom))]
+mod on_machine;

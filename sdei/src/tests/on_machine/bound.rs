@@ -251,7 +251,7 @@ fn an_interrupt_of_no_event_is_the_integrators() {
         assert!(
             !machine
                 .dispatcher
-                .interrupt(&mut machine.pes[0], &mut frame, intid)
+                .interrupt(&mut frame, &mut machine.pes[0], intid)
         );
     }
     assert!(machine.state() == before);

@@ -2,9 +2,10 @@
 //! the memory model lets them see, with the dispatcher's own code:
 //!
 //! ```sh
-//! RUSTFLAGS="--cfg loom" cargo test -p sdei --test loom
+//! RUSTFLAGS="--cfg loom" cargo test -p sdei --lib
 //! ```
-#![cfg(loom)]
+
+use std::{boxed::Box, vec::Vec};
 
 use loom::{
     sync::atomic::{
@@ -13,9 +14,10 @@ use loom::{
     },
     thread,
 };
-use sdei::{
-    Client, ClientEl, Control, Dispatcher, Event, Events, Features, Frame, Owner, Pe, Port,
-    Priority, REGISTERS, SharedPe,
+
+use crate::{
+    Client, ClientEl, Control, Dispatcher, Event, Events, Frame, Interrupts, Owner, Pe, Port,
+    Priority, PstateFeatures, REGISTERS, SharedPe,
 };
 
 const REGISTER: u64 = 0xc400_0021;
@@ -45,19 +47,19 @@ struct Board {
     route: AtomicUsize,
 }
 
-impl Port for Board {
+impl Port for &'static Board {
     fn pe_index(&self, affinity: u64) -> Option<usize> {
         Some(affinity as usize)
     }
-    fn notify(&self, pe: usize) {
+    fn notify(&self, affinity: u64) {
         // The contract of `notify` is a release, and that of `signalled` the acquire. Both change
         // the word atomically: `loom` may order a plain store before a swap that did not see it.
-        self.sgi[pe].swap(true, Release);
+        self.sgi[affinity as usize].swap(true, Release);
     }
     fn client(&self) -> Client {
         Client {
             el: ClientEl::El1,
-            features: Features::default(),
+            features: PstateFeatures::default(),
         }
     }
     fn control(&self, _: ClientEl) -> Control {
@@ -73,6 +75,10 @@ impl Port for Board {
         0
     }
     fn take_exception(&self, _: ClientEl, _: u64, _: u64) {}
+}
+
+impl Interrupts for &'static Board {
+    type Saved = ();
     fn owner(&self, _: u32) -> Option<Owner> {
         None
     }
@@ -80,14 +86,14 @@ impl Port for Board {
         false
     }
     fn claim(&self, _: u32) {}
-    fn give_back(&self, _: u32) {}
-    fn route(&self, _: u32, pe: usize) {
+    fn clear_pending(&self, _: u32) {}
+    fn release(&self, _: u32, _: bool, _: Option<()>) {}
+    fn route(&self, _: u32, affinity: u64) {
         // The caller has the event's lock.
-        self.route.store(pe, Relaxed);
+        self.route.store(affinity as usize, Relaxed);
     }
     fn enable(&self, _: u32) {}
     fn disable(&self, _: u32) {}
-    fn clear_pending(&self, _: u32) {}
     fn is_asserted(&self, _: u32) -> bool {
         true
     }
@@ -118,20 +124,20 @@ impl Frame for Saved {
     }
 }
 
-type Sdei = Dispatcher<'static, Board, 1, 1>;
+type Sdei = Dispatcher<&'static Board, Vec<SharedPe>, &'static Board, 1, 1>;
 
 /// A PE with its client.
 struct Cpu {
     sdei: &'static Sdei,
     index: usize,
-    pe: Pe<'static, 1>,
+    pe: Pe,
     frame: Saved,
 }
 
 impl Cpu {
     fn call(&mut self, args: &[u64]) -> u64 {
         self.frame.x[..args.len()].copy_from_slice(args);
-        self.sdei.call(&mut self.pe, &mut self.frame);
+        self.sdei.call(&mut self.frame, &mut self.pe);
         self.frame.x[0]
     }
 
@@ -143,7 +149,7 @@ impl Cpu {
     /// Takes the SGI, if it is there.
     fn interrupt(&mut self) {
         if self.sdei.port().sgi[self.index].swap(false, Acquire) {
-            self.sdei.signalled(&mut self.pe, &mut self.frame);
+            self.sdei.signalled(&mut self.frame, &mut self.pe);
         }
     }
 
@@ -158,20 +164,18 @@ fn machine<const N: usize>() -> [Cpu; N] {
 }
 
 fn machine_with<const N: usize>(events: Events<1, 1>) -> [Cpu; N] {
-    let shared: Vec<_> = (0..N).map(|_| SharedPe::new()).collect();
-    let board = Board {
+    let board: &Board = Box::leak(Box::new(Board {
         sgi: (0..N).map(|_| AtomicBool::new(false)).collect(),
         memory: (0..N).map(|_| AtomicU32::new(0)).collect(),
         route: AtomicUsize::new(usize::MAX),
-    };
-    let sdei: &Sdei = Box::leak(Box::new(Dispatcher::new(
-        events,
-        Box::leak(shared.into_boxed_slice()),
-        board,
+    }));
+    let shared = (0..N).map(|_| SharedPe::new()).collect();
+    let sdei: &Sdei = Box::leak(Box::new(Dispatcher::with_interrupts(
+        events, shared, board, board,
     )));
     std::array::from_fn(|index| {
         let mut pe = Pe::new();
-        sdei.pe_on(&mut pe, index);
+        sdei.pe_on(&mut pe, index as u64);
         Cpu {
             sdei,
             index,
@@ -300,7 +304,7 @@ fn a_shared_event_reaches_a_pe_that_is_just_unmasked() {
         a.register(SHARED);
         let raiser = thread::spawn(move || {
             // PE 0 is masked and passes it on.
-            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            a.sdei.raise(&mut a.frame, &mut a.pe, SHARED).unwrap();
             assert!(!a.is_in_handler());
         });
         b.call(&[UNMASK]);
@@ -317,7 +321,7 @@ fn a_shared_event_reaches_a_pe_that_is_just_turned_on() {
         a.register(SHARED);
         b.sdei.pe_off(&mut b.pe);
         let raiser = thread::spawn(move || {
-            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            a.sdei.raise(&mut a.frame, &mut a.pe, SHARED).unwrap();
         });
         b.sdei.pe_on(&mut b.pe, 1);
         b.call(&[UNMASK]);
@@ -335,7 +339,7 @@ fn a_shared_handler_runs_on_one_pe() {
         a.call(&[UNMASK]);
         b.call(&[UNMASK]);
         let raise = |mut cpu: Cpu| {
-            cpu.sdei.raise(&mut cpu.pe, &mut cpu.frame, SHARED).unwrap();
+            cpu.sdei.raise(&mut cpu.frame, &mut cpu.pe, SHARED).unwrap();
             cpu
         };
         let other = thread::spawn(move || raise(a));
@@ -355,7 +359,7 @@ fn a_question_reaches_the_pe_behind_one_that_is_busy() {
         c.call(&[UNMASK]);
         // PE 0 is masked and asks PE 1, which is masked, too.
         let raiser = thread::spawn(move || {
-            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            a.sdei.raise(&mut a.frame, &mut a.pe, SHARED).unwrap();
         });
         b.interrupt();
         raiser.join().unwrap();
@@ -372,7 +376,7 @@ fn a_question_reaches_the_pe_behind_one_that_goes_off() {
         c.register(SHARED);
         c.call(&[UNMASK]);
         let raiser = thread::spawn(move || {
-            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            a.sdei.raise(&mut a.frame, &mut a.pe, SHARED).unwrap();
         });
         b.sdei.pe_off(&mut b.pe);
         raiser.join().unwrap();
@@ -388,7 +392,7 @@ fn a_question_reaches_the_pe_behind_one_that_goes_off_while_it_looks() {
         let [mut a, mut b, mut c] = machine();
         c.register(SHARED);
         c.call(&[UNMASK]);
-        a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+        a.sdei.raise(&mut a.frame, &mut a.pe, SHARED).unwrap();
         // PE 1 is asked, and PE 0, where the round started, goes off.
         let other = thread::spawn(move || a.sdei.pe_off(&mut a.pe));
         b.interrupt();
@@ -406,10 +410,10 @@ fn two_rounds_at_once_lose_nothing() {
         c.register(SHARED);
         c.call(&[UNMASK]);
         let other = thread::spawn(move || {
-            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            a.sdei.raise(&mut a.frame, &mut a.pe, SHARED).unwrap();
             a
         });
-        b.sdei.raise(&mut b.pe, &mut b.frame, SHARED).unwrap();
+        b.sdei.raise(&mut b.frame, &mut b.pe, SHARED).unwrap();
         let mut a = other.join().unwrap();
         // All are asked until nobody is any more; PE 2 comes last.
         for _ in 0..2 {
@@ -428,7 +432,7 @@ fn a_question_on_its_way_finds_a_pe_that_is_just_turned_on() {
         a.register(SHARED);
         c.sdei.pe_off(&mut c.pe);
         let raiser = thread::spawn(move || {
-            a.sdei.raise(&mut a.pe, &mut a.frame, SHARED).unwrap();
+            a.sdei.raise(&mut a.frame, &mut a.pe, SHARED).unwrap();
         });
         // PE 1 is asked and masked: it sees PE 2, or PE 2 finds the event.
         let asked = thread::spawn(move || {

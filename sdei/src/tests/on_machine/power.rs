@@ -125,11 +125,11 @@ fn signals_to_a_pe_that_failed_are_refused() {
     let mut machine = Machine::new(2);
     machine.ready(1, 0);
     machine.signal(0, 1);
-    machine.dispatcher.pe_failed(1);
+    machine.dispatcher.pe_failed(mpidr(1));
     machine.refused(0, n::SIGNAL, &[0, mpidr(1)], Error::InvalidParameters);
-    // A number that no PE has.
-    machine.dispatcher.pe_failed(2);
-    machine.dispatcher.pe_failed(usize::MAX);
+    // MPIDRs that no PE has.
+    machine.dispatcher.pe_failed(mpidr(2));
+    machine.dispatcher.pe_failed(u64::MAX);
     machine.ready(0, 0);
     machine.signal(0, 0);
     assert_eq!(machine.entered(0), 0);
@@ -143,7 +143,7 @@ fn a_pe_that_failed_is_asked_nothing_and_sent_nothing() {
     }
     machine.register(0, SHARED_NORMAL);
     machine.ok(0, n::ENABLE, &[number(SHARED_NORMAL)]);
-    machine.dispatcher.pe_failed(1);
+    machine.dispatcher.pe_failed(mpidr(1));
     // PE 0 is masked.
     machine.raise(0, SHARED_NORMAL).unwrap();
     assert!(!machine.hardware(|hw| hw.sgi[1]));
@@ -166,7 +166,7 @@ fn what_a_pe_that_failed_had_to_do_others_do() {
     // PE 1 is asked, and fails.
     machine.raise(0, SHARED_NORMAL).unwrap();
     assert!(machine.hardware(|hw| core::mem::take(&mut hw.sgi[1])));
-    machine.dispatcher.pe_failed(1);
+    machine.dispatcher.pe_failed(mpidr(1));
     assert!(!machine.hardware(|hw| hw.sgi.contains(&true)));
     // PE 0 looks, for whatever reason, and is masked: the question goes on.
     machine.signal_sgi(0);

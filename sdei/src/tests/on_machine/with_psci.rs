@@ -15,7 +15,7 @@ use psci::{Caller, ExecutionState, Outcome, PowerState, Psci};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::machine::{Machine, SHARED_SLOT, SPI, START, State, n};
-use crate::Handler;
+use crate::handler::Handler;
 
 const CPU_SUSPEND: u32 = 0xc400_0001;
 const CPU_OFF: u32 = 0x8400_0002;
@@ -419,7 +419,7 @@ impl Model for System {
                 let raised = event.pending || state.hardware.clone().irq(0, SPI).unwrap().pending;
                 let quiescent = |phase: &Phase| [Off, Running, Down].contains(phase);
                 // While the handler runs, or where it was abandoned, nothing is due.
-                event.handler != Handler::Enabled
+                event.registration.handler != Handler::Enabled
                     || !raised
                     || !checked.phases.iter().all(quiescent)
                     || with(state, |machine| {

@@ -1,7 +1,7 @@
 //! How a handler is entered and left: registers and PSTATE.
 
 use super::machine::{Machine, argument, handler, mpidr, n};
-use crate::{Client, ClientEl, Control, Features, call::flags, pstate};
+use crate::{Client, ClientEl, Control, PstateFeatures as Features, call::flags, pstate::Rules};
 
 const DAIF: u64 = 0x3c0;
 
@@ -14,7 +14,7 @@ fn entry(el: ClientEl, interrupted: u64) -> u64 {
         sctlr: 0,
         host: true,
     };
-    pstate::entry(interrupted, client, control, || {
+    Rules::new(client).entry(interrupted, control, || {
         unreachable!("there is no FEAT_GCS")
     })
 }
@@ -25,6 +25,7 @@ const ALL: Features = Features {
     mte2: true,
     nmi: true,
     gcs: true,
+    pm: true,
 };
 
 #[test]
@@ -48,14 +49,15 @@ fn pstate_keeps_flags_and_clears_the_rest() {
 fn pstate_bit_by_bit() {
     let (span, dssbs, spintmask) = (1 << 23, 1 << 44, 1 << 62);
     let base = DAIF | 0b0101;
-    let (exlock, tco, pan, allint, ssbs) = (1 << 34, 1 << 25, 1 << 22, 1 << 13, 1 << 12);
+    let (exlock, pm) = (1 << 34, 1 << 32);
+    let (tco, pan, allint, ssbs) = (1 << 25, 1 << 22, 1 << 13, 1 << 12);
     let with = |features, sctlr, host, exlock_enabled, interrupted| {
         let client = Client {
             el: ClientEl::El1,
             features,
         };
         let control = Control { sctlr, host };
-        pstate::entry(interrupted, client, control, || exlock_enabled)
+        Rules::new(client).entry(interrupted, control, || exlock_enabled)
     };
     let none = Features::default();
     let rows = [
@@ -81,6 +83,9 @@ fn pstate_bit_by_bit() {
             allint,
             0,
         ),
+        // PM is set with any of its features.
+        (Features { pm: true, ..none }, 0, true, false, 0, pm),
+        (none, 0, true, false, pm, 0),
         // EXLOCK only where the exception stays at its EL.
         (
             Features { gcs: true, ..none },
@@ -99,7 +104,7 @@ fn pstate_bit_by_bit() {
             true,
             true,
             0b0100,
-            exlock | tco | pan | allint | ssbs,
+            exlock | pm | tco | pan | allint | ssbs,
         ),
     ];
     for (features, sctlr, host, exlock_enabled, interrupted, set) in rows {

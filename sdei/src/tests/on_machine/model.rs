@@ -9,12 +9,13 @@ use std::{cell::RefCell, eprintln, format, string::String, time::Instant, vec, v
 use stateright::{Checker, Model, Property};
 
 use super::machine::{
-    EL1H, EVENTS, Machine, PPI, PRIVATE, PRIVATE_CRITICAL, SHARED, SHARED_CRITICAL, SHARED_NORMAL,
+    EL1H, EVENTS, Machine, PPI, PRIVATE_CRITICAL, SHARED, SHARED_CRITICAL, SHARED_NORMAL,
     SHARED_SLOT, SLOT, SPI, START, State, handler, mpidr, n, number,
 };
 use crate::{
-    Error, Handler, Pe, Priority, Source,
+    Error, Priority, Source,
     event::Slot,
+    handler::Handler,
     is_ppi,
     shared::{Round, Routing},
 };
@@ -112,7 +113,7 @@ fn event_state(state: &State, pe: usize, event: i32) -> (Handler, bool) {
             state.pes[pe].pending & (1 << i) != 0,
         ),
         Slot::Shared(i) => (
-            state.shared.shared[i].handler,
+            state.shared.shared[i].registration.handler,
             state.shared.shared[i].pending,
         ),
     }
@@ -138,7 +139,7 @@ fn is_coming(machine: &Machine, state: &State, pe: usize, event: i32) -> bool {
 
 /// Whether the event should have been dispatched on this PE.
 fn is_due(state: &State, pe: usize, event: i32) -> bool {
-    let own: &Pe<'_, PRIVATE> = &state.pes[pe];
+    let own = &state.pes[pe];
     let (handler, pending) = event_state(state, pe, event);
     let is_critical = EVENTS.get(slot(event)).unwrap().priority == Priority::Critical;
     let is_target = match slot(event) {
@@ -223,7 +224,7 @@ impl System {
                     args = vec![args[0], handler(event), 0, 0, 0];
                 }
                 let answer = machine.call(pe, call, &args);
-                let refused = answer.cast_signed() < 0 && answer != Error::Pending.code();
+                let refused = (answer as i64) < 0 && answer != Error::Pending.code();
                 if refused && machine.frames[pe].pc == START {
                     normalize(machine);
                     if machine.state() != before {
@@ -406,16 +407,17 @@ impl Model for System {
                 |_, checked: &Checked| {
                     let mut hardware = checked.state.hardware.clone();
                     let shared = &checked.state.shared;
-                    let any_on = shared.pes.iter().any(|(_, on)| *on != 0);
+                    let any_on = shared.pes.iter().any(|(_, on, _)| *on != 0);
                     shared.shared.iter().all(|event| {
                         let is_target = match event.routing {
                             Routing::Any => !any_on || shared.is_on(event.route),
                             Routing::Pe { index, .. } => event.route == index,
                         };
-                        event.intid == 0
+                        let intid = event.registration.interrupt.intid;
+                        intid == 0
                             || shared.has_routes
                                 && is_target
-                                && hardware.irq(0, event.intid).unwrap().route == event.route
+                                && hardware.irq(0, intid).unwrap().route == event.route
                     })
                 },
             ),
@@ -431,7 +433,7 @@ impl Model for System {
                             .shared
                             .shared
                             .iter()
-                            .map(|event| is_running(event.handler)),
+                            .map(|event| is_running(event.registration.handler)),
                     )
                     .sum();
                 let contexts = state
@@ -468,7 +470,7 @@ impl Model for System {
                         .fold(0, |bits, i| bits | 1 << i);
                     waiting == state.shared.waiting
                         && state.pes.iter().zip(&state.shared.pes).enumerate().all(
-                            |(index, (pe, (word, _)))| {
+                            |(index, (pe, (word, _, _)))| {
                                 let registered = pe.events[0].handler.is_registered();
                                 (*word & 1 != 0) == registered
                                     && (registered || *word == 0)

@@ -1,6 +1,9 @@
 //! The handler's states, one by one.
 
-use crate::{Error, Handler, Unregistered};
+use crate::{
+    Error,
+    handler::{Handler, Unregistered},
+};
 
 use Handler::{
     Enabled, EnabledRunning, Registered, RegisteredRunning, UnregisterPending,
@@ -36,6 +39,8 @@ fn every_transition_of_every_state() {
         assert_eq!(state.status(), status, "{state:?}");
         assert_eq!(state.is_registered(), status & 1 != 0, "{state:?}");
         assert_eq!(state.is_running(), status & 4 != 0, "{state:?}");
+        assert_eq!(state.is_ready(), status == 0b011, "{state:?}");
+        assert_eq!(state.is_unregistered(), status == 0, "{state:?}");
         assert_eq!(state.register(), register, "{state:?}");
         assert_eq!(state.enable(), enable, "{state:?}");
         assert_eq!(state.disable(), disable, "{state:?}");

@@ -1,12 +1,12 @@
 //! A machine under the dispatcher: PEs, an interrupt controller, and clients that are called back.
 
-use core::cell::{Cell, RefCell};
-use std::{boxed::Box, vec, vec::Vec};
+use std::{vec, vec::Vec};
 
-use super::hardware::{Fake, Hardware, Irq};
+use super::support::{Fake, Hardware, Irq};
+pub use super::support::{Registers, mpidr};
 use crate::{
-    Client, ClientEl, Control, Dispatcher, Error, Event, Events, Features, Frame, Pe, Priority,
-    REGISTERS, SharedPe,
+    Client, ClientEl, Control, Dispatcher, Error, Event, Events, Pe, Priority, PstateFeatures,
+    SharedPe,
     call::{FUNCTION_BASE, flags},
     dispatcher::Snapshot,
 };
@@ -95,67 +95,36 @@ pub const START: u64 = 0x4000_1000;
 /// EL0t.
 pub const EL0T: u64 = 0;
 
-/// A PE's registers, as its exception vector stored them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Registers {
-    pub x: [u64; REGISTERS],
-    pub pc: u64,
-    pub pstate: u64,
-}
+/// A PE's own part of the dispatcher's state.
+pub type Own = Pe<PRIVATE, u8>;
 
-impl Frame for Registers {
-    fn x(&self) -> &[u64; REGISTERS] {
-        &self.x
-    }
-
-    fn x_mut(&mut self) -> &mut [u64; REGISTERS] {
-        &mut self.x
-    }
-
-    fn pc(&self) -> u64 {
-        self.pc
-    }
-
-    fn pstate(&self) -> u64 {
-        self.pstate
-    }
-
-    fn set_return(&mut self, pc: u64, pstate: u64) {
-        self.pc = pc;
-        self.pstate = pstate;
-    }
-}
+/// The dispatcher.
+pub type Sdei = Dispatcher<Fake, Vec<SharedPe>, Fake, PRIVATE, SHARED>;
 
 /// Everything there is to know about a machine, to compare and to go back to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct State {
-    pub pes: Vec<Pe<'static, PRIVATE>>,
+    pub pes: Vec<Own>,
     pub frames: Vec<Registers>,
-    pub shared: Snapshot<PRIVATE, SHARED>,
+    pub shared: Snapshot<u8, PRIVATE, SHARED>,
     pub hardware: Hardware,
 }
 
 /// The machine.
 pub struct Machine {
-    pub dispatcher: Dispatcher<'static, Fake, PRIVATE, SHARED>,
-    pub pes: Vec<Pe<'static, PRIVATE>>,
+    pub dispatcher: Sdei,
+    pub pes: Vec<Own>,
     pub frames: Vec<Registers>,
-}
-
-/// The affinity of a PE, as a client reads it from MPIDR_EL1: with bit 31.
-pub fn mpidr(pe: usize) -> u64 {
-    let pe = pe as u64;
-    (1 << 31) | (pe / 2) << 8 | (pe % 2)
 }
 
 /// The entry point that `register` gives an event.
 pub fn handler(event: i32) -> u64 {
-    0xffff_8000_0800_0000 + u64::from(event.cast_unsigned()) * 0x100
+    0xffff_8000_0800_0000 + u64::from(event as u32) * 0x100
 }
 
 /// The argument that `register` gives an event.
 pub fn argument(event: i32) -> u64 {
-    0xa5a5_0000_0000_0000 | u64::from(event.cast_unsigned())
+    0xa5a5_0000_0000_0000 | u64::from(event as u32)
 }
 
 impl Machine {
@@ -170,7 +139,6 @@ impl Machine {
 
     /// A machine whose PEs are all off.
     pub fn off(pes: usize) -> Self {
-        let shared: Vec<_> = (0..pes).map(|_| SharedPe::new()).collect();
         let irq = |secure, group0, route| Irq {
             secure,
             group0,
@@ -196,7 +164,7 @@ impl Machine {
         let hardware = Hardware {
             client: Client {
                 el: ClientEl::El1,
-                features: Features::default(),
+                features: PstateFeatures::default(),
             },
             control: Control {
                 sctlr: 1 << 23,
@@ -208,15 +176,10 @@ impl Machine {
             ppi: (0..pes).map(ppi).collect(),
             spi,
         };
+        let fake = Fake::new(hardware);
+        let shared = (0..pes).map(|_| SharedPe::new()).collect();
         Self {
-            dispatcher: Dispatcher::new(
-                EVENTS,
-                Box::leak(shared.into_boxed_slice()),
-                Fake {
-                    pe: Cell::new(0),
-                    hardware: RefCell::new(hardware),
-                },
-            ),
+            dispatcher: Dispatcher::with_interrupts(EVENTS, shared, fake.clone(), fake),
             pes: vec![Pe::new(); pes],
             frames: vec![
                 Registers {
@@ -234,23 +197,22 @@ impl Machine {
             pes: self.pes.clone(),
             frames: self.frames.clone(),
             shared: self.dispatcher.snapshot(),
-            hardware: self.dispatcher.port().hardware.borrow().clone(),
+            hardware: self.dispatcher.port().hardware().clone(),
         }
     }
 
     pub fn load(&mut self, state: &State) {
         self.pes.clone_from(&state.pes);
         self.frames.clone_from(&state.frames);
-        self.dispatcher.restore(&state.shared, &mut self.pes);
+        self.dispatcher.restore(&state.shared);
         self.dispatcher
             .port()
-            .hardware
-            .borrow_mut()
+            .hardware()
             .clone_from(&state.hardware);
     }
 
     pub fn hardware<R>(&self, f: impl FnOnce(&mut Hardware) -> R) -> R {
-        f(&mut self.dispatcher.port().hardware.borrow_mut())
+        f(&mut self.dispatcher.port().hardware())
     }
 
     /// A copy of an interrupt's state.
@@ -258,21 +220,14 @@ impl Machine {
         self.hardware(|hardware| hardware.irq(pe, intid).unwrap().clone())
     }
 
-    fn enter(
-        &mut self,
-        pe: usize,
-    ) -> (
-        &Dispatcher<'static, Fake, PRIVATE, SHARED>,
-        &mut Pe<'static, PRIVATE>,
-        &mut Registers,
-    ) {
-        self.dispatcher.port().pe.set(pe);
+    fn enter(&mut self, pe: usize) -> (&Sdei, &mut Own, &mut Registers) {
+        self.dispatcher.port().enter(pe);
         (&self.dispatcher, &mut self.pes[pe], &mut self.frames[pe])
     }
 
     pub fn on(&mut self, pe: usize) {
         let (dispatcher, own, frame) = self.enter(pe);
-        dispatcher.pe_on(own, pe);
+        dispatcher.pe_on(own, mpidr(pe));
         frame.pc = START;
         frame.pstate = EL1H;
     }
@@ -286,7 +241,9 @@ impl Machine {
     /// CPU_SUSPEND to a power-down state, and back.
     pub fn suspend(&mut self, pe: usize) -> Result<(), Error> {
         let (dispatcher, own, _) = self.enter(pe);
-        dispatcher.pe_suspend(own)?;
+        if !dispatcher.may_suspend(own) {
+            return Err(Error::Denied);
+        }
         dispatcher.pe_resume(own);
         Ok(())
     }
@@ -297,7 +254,7 @@ impl Machine {
         frame.x[0] = function;
         frame.x[1..6].fill(0);
         frame.x[1..=args.len()].copy_from_slice(args);
-        dispatcher.call(own, frame);
+        dispatcher.call(frame, own);
         frame.x[0]
     }
 
@@ -313,7 +270,7 @@ impl Machine {
         let answer = self.call(pe, number, args);
         assert_eq!(self.frames[pe].pc, pc, "PE {pe} entered a handler");
         assert!(
-            answer.cast_signed() >= 0,
+            (answer as i64) >= 0,
             "call {number:#x} answered {answer:#x}"
         );
         answer
@@ -328,7 +285,7 @@ impl Machine {
             answer,
             error.code(),
             "call {number:#x}({args:x?}) answered {}",
-            answer.cast_signed()
+            (answer as i64)
         );
         let mut after = self.state();
         assert_eq!(after.frames[pe].x[6..], before.frames[pe].x[6..]);
@@ -343,20 +300,13 @@ impl Machine {
     /// `notify`). EL3's interrupts can't be masked.
     pub fn take_interrupt(&mut self, pe: usize) -> Option<u32> {
         let (dispatcher, own, frame) = self.enter(pe);
-        let hardware = &dispatcher.port().hardware;
-        if core::mem::take(&mut hardware.borrow_mut().sgi[pe]) {
-            dispatcher.signalled(own, frame);
+        if core::mem::take(&mut dispatcher.port().hardware().sgi[pe]) {
+            dispatcher.signalled(frame, own);
             return Some(0);
         }
-        let intid = hardware.borrow().highest(pe)?;
-        {
-            let mut hardware = hardware.borrow_mut();
-            let irq = hardware.irq(pe, intid).unwrap();
-            irq.active = true;
-            irq.pending &= irq.level;
-        }
+        let intid = dispatcher.port().hardware().acknowledge(pe)?;
         assert!(
-            dispatcher.interrupt(own, frame, intid),
+            dispatcher.interrupt(frame, own, intid),
             "INTID {intid} is enabled for EL3 and yet no event's"
         );
         Some(intid)
@@ -416,7 +366,7 @@ impl Machine {
 
     pub fn raise(&mut self, pe: usize, event: i32) -> Result<(), Error> {
         let (dispatcher, own, frame) = self.enter(pe);
-        dispatcher.raise(own, frame, event)
+        dispatcher.raise(frame, own, event)
     }
 
     /// The client's device asserts an interrupt.
@@ -445,5 +395,5 @@ impl Machine {
 
 /// An event's number as a register holds it: sign-extended, as a C client passes it.
 pub fn number(event: i32) -> u64 {
-    i64::from(event).cast_unsigned()
+    i64::from(event) as u64
 }

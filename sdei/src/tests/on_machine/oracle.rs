@@ -166,7 +166,7 @@ impl Oracle {
     }
 
     fn decide(&mut self, pe: usize, call: u32, args: &[u64; 5]) -> Result<Expect, Error> {
-        let number = (args[0] as u32).cast_signed();
+        let number = args[0] as u32 as i32;
         let known = || event(number).ok_or(InvalidParameters);
         let done = Ok(Expect::Answer(0));
         match call {

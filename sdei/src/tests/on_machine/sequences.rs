@@ -252,7 +252,7 @@ impl Pair {
             );
             return;
         }
-        let event = (frame.x[0] as u32).cast_signed();
+        let event = frame.x[0] as u32 as i32;
         assert!(
             due.contains(&event),
             "PE {pe} was dispatched event {event}, due: {due:?}"

@@ -1,0 +1,20 @@
+//! Tests on a machine of PEs and an interrupt controller.
+
+// What `support` finds the crate by.
+use crate as api;
+
+mod bound;
+mod calls;
+mod clients;
+mod deliver;
+mod entry;
+mod event0;
+mod handler;
+mod machine;
+mod model;
+mod oracle;
+mod power;
+mod sequences;
+mod shared;
+mod support;
+mod with_psci;
