@@ -16,7 +16,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
     /// of which the affinity counts.
     ///
     /// A PE of which [`Port::pe_index`] knows nothing, or whose index is beyond the [`SharedPe`]s,
-    /// gets [`Error::NotSupported`] from each call.
+    /// gets [`NotSupported`](crate::Error::NotSupported) from each call.
     pub fn pe_on<const N: usize>(&self, pe: &mut Pe<N, I::Saved>, mpidr: u64) {
         const { assert!(N >= PRIVATE, "a PE has room for each private event") };
         // A PE that was reset without going off first has things to leave.
@@ -62,7 +62,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
     }
 
     /// The PE with this MPIDR_EL1, of which the affinity counts, has failed in EL3 and never leaves
-    /// it: from now on signals to it are [`Error::InvalidParameters`], it is not asked to take
+    /// it: from now on signals to it are refused, it is not asked to take
     /// shared events, and no interrupt is sent to it that was not before.
     ///
     /// Takes neither the [`Pe`], which may be inconsistent, nor a lock, which the PE may hold, and
