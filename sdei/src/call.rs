@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The calls of the interface: function IDs, and the constants of their arguments and answers
 //! (DEN0054 5.1).
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The interrupted context: where the client was and what its registers held.
 
 use crate::event::Slot;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 use core::fmt;
 
 /// Why a call was refused (DEN0054 5.1, "Return codes").

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The platform's table of events (DEN0054 4.2).
 
 /// Who an event is for.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The states of an event's handler (DEN0054 4.1, "Event handler states").
 
 use crate::{Error, call::status};

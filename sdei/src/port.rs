@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! What the dispatcher asks of the hardware.
 
 use crate::pstate::{Client, ClientEl, Control};

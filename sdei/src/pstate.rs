@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! PSTATE on entry to a handler: what the architecture's exception entry makes of it
 //! (Arm ARM, `AArch64.TakeException`).
 

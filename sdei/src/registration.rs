@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! What a client has registered for an event: of a private event on one PE, of a shared event in
 //! the system.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! What the dispatcher keeps per shared event, and of bindings.
 
 use crate::registration::Registration;

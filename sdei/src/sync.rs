@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Atomics and the lock: those of `core` and `spin`, or those of `loom` when its model checker
 //! runs the crate.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Raw SMC arguments, with interrupts and power changes between them: nothing panics, every
 //! answer is one that a client may get, and interrupts are used by their owner only.
 //!

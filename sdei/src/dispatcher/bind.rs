@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! `SDEI_INTERRUPT_BIND` and `SDEI_INTERRUPT_RELEASE` (DEN0054 5.1.14, 5.1.15).
 
 use super::Dispatcher;

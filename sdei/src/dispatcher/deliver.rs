@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Signals, dispatch and completion (DEN0054 4.3, 5.1.6, 5.1.7, 5.1.16).
 //!
 //! # When a handler is entered

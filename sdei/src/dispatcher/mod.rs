@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The dispatcher: one entry point per reason for which a PE enters EL3.
 //!
 //! Whatever visits a PE here has the frame first and the [`Pe`] second: the frame is what the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Which PEs are on: a bit per PE, so that no search reads the state of each.
 
 use super::Dispatcher;

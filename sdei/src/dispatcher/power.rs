@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Where PSCI meets the dispatcher (DEN0054 4.5): a PE comes on, goes off, sleeps.
 
 use super::Dispatcher;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Private events: what a call does to this PE's own handler.
 //!
 //! Event 0 goes through here too, except for its signals, its dispatch and its completion.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Calls that only ask (DEN0054 5.1.5, 5.1.9, 5.1.10, 5.1.17).
 
 use super::Dispatcher;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Shared events: one handler for the system, each under its own lock.
 
 use super::Dispatcher;

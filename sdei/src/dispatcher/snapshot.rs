@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The shared half of the dispatcher's state as a value, for tests that compare it or go back to
 //! it.
 

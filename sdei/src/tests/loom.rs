@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Every order in which the atomics and locks of a few PEs can interleave, and every value that
 //! the memory model lets them see, with the dispatcher's own code:
 //!

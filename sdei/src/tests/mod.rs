@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Tests of the dispatcher on a machine made for them; under `loom`, on one of `loom`'s.
 
 #[cfg(loom)]

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Events of interrupts, bound and fixed.
 
 use super::machine::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Every call's answers, and that a refused call leaves everything as it was.
 
 use super::machine::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! What the real clients do, call by call, and what broke other dispatchers.
 
 use super::machine::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Priorities, and events that EL3 raises itself.
 
 use super::machine::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! How a handler is entered and left: registers and PSTATE.
 
 use super::machine::{Machine, argument, handler, mpidr, n};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Event 0: signals to oneself, to others, to PEs that can't take them yet.
 
 use super::machine::{Machine, PRIVATE_NORMAL, mpidr, n};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! A machine under the dispatcher: PEs, an interrupt controller, and clients that are called back.
 
 use std::{vec, vec::Vec};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Tests on a machine of PEs and an interrupt controller.
 
 // What `support` finds the crate by.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Every interleaving of calls, signals, interrupts, masks, completions and power changes of a
 //! few PEs over a few events: the dispatcher itself, run by a model checker.
 //!

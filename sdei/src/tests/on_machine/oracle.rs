@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! What the specification's tables say, written without a look at the dispatcher: the answer of
 //! every call in every state, which dispatch is allowed, and which one is due.
 //!

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Where PSCI meets the dispatcher.
 
 use super::machine::{

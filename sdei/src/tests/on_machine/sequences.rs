@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Random sequences of calls, signals, interrupts and power changes on 1 to 4 PEs, compared step
 //! by step with the [oracle](super::oracle).
 //!

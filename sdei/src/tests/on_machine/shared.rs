@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Shared events: routing, and PEs that can't take them.
 
 use std::{vec, vec::Vec};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The hardware under the dispatcher in tests: PEs' registers and an interrupt controller. Of the
 //! crate it uses the public face only, for the fuzz target has it, too.
 

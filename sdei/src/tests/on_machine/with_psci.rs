@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! PSCI and the dispatcher together: every interleaving of the steps in which an image has a PE
 //! come on, go off, suspend and resume, and of what happens to a shared event's interrupt meanwhile.
 //!
