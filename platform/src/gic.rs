@@ -25,7 +25,8 @@ use arm_sysregs::el3::registers::IccCtlrEl3;
 use safe_mmio::{UniqueMmioPointer, field, field_shared};
 use spin::mutex::{TicketMutex, TicketMutexGuard};
 
-use crate::gic_events::Interrupt;
+use crate::events::FIXED;
+use crate::gic_events::{EDGE, Interrupt};
 
 /// The SGI that tells a PE of event 0. SGIs 8 to 15 are Secure by convention
 /// (Arm IHI 0069 2.2.1 leaves it to software).
@@ -52,7 +53,34 @@ pub const EVENT_PRIORITY: u8 = 0x40;
 /// The bits of what is EL3's: SGIs 8 to 15, and its PPIs. They are Group 0 from the
 /// first set-up of a redistributor on, whatever comes: for as long as one is not,
 /// the Normal world can make it active, and then it never arrives again.
-const OURS: u32 = 0xff00 | OUR_PPIS;
+const OURS: u32 = 0xff00 | OUR_PPIS | FIXED_PPIS;
+
+/// The PPIs of fixed events.
+const FIXED_PPIS: u32 = {
+    let mut bits = 0;
+    let mut index = 0;
+    while index < FIXED.len() {
+        if FIXED[index].intid < 32 {
+            bits |= 1 << FIXED[index].intid;
+        }
+        index += 1;
+    }
+    bits
+};
+
+/// GICR_ICFGR1 at hand-over, two bits for each PPI: PPIs are level-sensitive until
+/// the Normal world says otherwise.
+const PPI_TRIGGERS: u32 = {
+    let mut value = 0;
+    let mut index = 0;
+    while index < FIXED.len() {
+        if FIXED[index].intid < 32 && FIXED[index].edge {
+            value |= EDGE << (2 * (FIXED[index].intid - 16));
+        }
+        index += 1;
+    }
+    value
+};
 
 /// The priorities of SGIs and PPIs at hand-over, four to a word.
 const PRIORITIES: [u32; 8] = {
@@ -64,6 +92,14 @@ const PRIORITIES: [u32; 8] = {
     }
     let timer = SECURE_TIMER.raw_value() as usize;
     bytes[timer / 4][timer % 4] = EVENT_PRIORITY;
+    let mut index = 0;
+    while index < FIXED.len() {
+        let intid = FIXED[index].intid as usize;
+        if intid < 32 {
+            bytes[intid / 4][intid % 4] = EVENT_PRIORITY;
+        }
+        index += 1;
+    }
     let mut words = [0; 8];
     let mut word = 0;
     while word < 8 {
@@ -136,6 +172,13 @@ impl Distributor {
         while let Some(mut register) = field!(registers, nsacr).get(index) {
             register.write(0);
             index += 1;
+        }
+        for fixed in FIXED {
+            if let Ok(intid) = IntId::try_from(fixed.intid)
+                && let Some(mut interrupt) = Interrupt::spi(intid, registers.reborrow())
+            {
+                interrupt.take(fixed.edge);
+            }
         }
     }
 
@@ -326,11 +369,10 @@ pub fn configure_pe(mut frame: UniqueMmioPointer<'static, GicrSgi>) {
             register.write(u32::from_ne_bytes([HIGHEST_NS_PRIORITY; 4]));
         }
     }
-    // The trigger of SGIs is fixed; PPIs are level-sensitive until the Normal world
-    // says otherwise.
+    // The trigger of SGIs is fixed.
     for index in 1..2 + extended / 16 {
         if let Some(mut register) = field!(sgi, icfgr).get(index) {
-            register.write(0);
+            register.write(if index == 1 { PPI_TRIGGERS } else { 0 });
         }
     }
     // The Normal world raises none of EL3's SGIs.

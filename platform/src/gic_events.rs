@@ -141,6 +141,17 @@ impl<'a> Interrupt<'a> {
         saved
     }
 
+    /// Makes it EL3's for good, before the Normal world runs: it is disabled and
+    /// idle.
+    pub fn take(&mut self, edge: bool) {
+        self.set_group(GROUP_0);
+        self.set_priority(EVENT_PRIORITY);
+        let trigger = if edge { EDGE } else { 0 };
+        with_register!(self, icfgr, 2, |mut word: Word<'_>, bit: usize| {
+            word.modify(|triggers: u32| triggers & !(EDGE << bit) | trigger << bit)
+        });
+    }
+
     /// Ends its use: disabled, no edge of it left, and not active if it was
     /// `acknowledged`. With what [`Interrupt::claim`] answered it is the Normal
     /// world's again: Non-secure Group 1, with its priority, target and mark of an
@@ -262,4 +273,4 @@ const GROUP_0: u32 = 0;
 const GROUP_1_NS: u32 = 1;
 
 /// The upper of an interrupt's two bits in GICD_ICFGR: edge-triggered.
-const EDGE: u32 = 0b10;
+pub(crate) const EDGE: u32 = 0b10;

@@ -304,6 +304,7 @@ impl<'a> Bench<'a> {
             old_qemu: false,
             append: append.into(),
             memory: None,
+            fixed_events: false,
             nodes: (0, 0),
         };
         let mut machine = run.machine(self.qemu, &self.image.bin, &self.payload, "");

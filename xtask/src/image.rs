@@ -112,15 +112,31 @@ impl Image {
 ///
 /// When cargo fails, or the ELF file is no good.
 pub fn build(platform: Platform, log: Option<LogLevel>) -> Result<Image> {
+    build_with(platform, log, None)
+}
+
+/// As [`build`], with one more cargo feature.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_with(
+    platform: Platform,
+    log: Option<LogLevel>,
+    feature: Option<&str>,
+) -> Result<Image> {
+    let features: Vec<String> = core::iter::once(platform.to_string())
+        .chain(feature.map(str::to_owned))
+        .collect();
     let elf = compile("bl31", |cargo| {
         cargo
             .args(["--no-default-features", "--features"])
-            .arg(platform.to_string());
+            .arg(features.join(","));
         if let Some(log) = log {
             cargo.env("BL31_LOG", value_name(&log));
         }
     })?;
-    let directory = project::target().join(platform.to_string());
+    let directory = project::target().join(features.join("-"));
     let (load, bytes) = flatten(&elf)?;
     let image = Image {
         bin: directory.join("bl31.bin"),

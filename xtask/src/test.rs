@@ -209,6 +209,15 @@ impl Bench {
         }))
     }
 
+    /// The same with the image whose table has events of fixed interrupts.
+    fn with_fixed_events(self, board: Board) -> Result<Self> {
+        let feature = Some(payload::FIXED_EVENTS);
+        Ok(Self {
+            image: image::build_with(Platform::of(board), None, feature)?,
+            ..self
+        })
+    }
+
     /// The machine of a test, ready to run.
     fn complete(&self, mut machine: Machine, name: &str) -> Result<Machine> {
         if let Some(model) = &self.model {
@@ -240,11 +249,18 @@ fn run_payload(options: &Options) -> Result<Tally> {
     let mut tally = Tally::default();
     for board in Board::ALL {
         let runs: Vec<&payload::Run> = runs.iter().filter(|run| run.board == board).collect();
-        if !runs.is_empty() {
-            tally += match Bench::of(board, options)? {
-                Some(bench) => run_payload_on(&bench, &runs, &program, options)?,
-                None => skipped(runs.len()),
-            };
+        if runs.is_empty() {
+            continue;
+        }
+        let Some(bench) = Bench::of(board, options)? else {
+            tally += skipped(runs.len());
+            continue;
+        };
+        let (fixed, runs): (Vec<_>, Vec<_>) = runs.iter().partition(|run| run.fixed_events);
+        tally += run_payload_on(&bench, &runs, &program, options)?;
+        if !fixed.is_empty() {
+            let bench = bench.with_fixed_events(board)?;
+            tally += run_payload_on(&bench, &fixed, &program, options)?;
         }
     }
     Ok(tally)

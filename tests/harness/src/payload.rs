@@ -39,6 +39,8 @@ pub struct Run {
     pub old_qemu: bool,
     /// The payload's command line, unless there is another one.
     pub append: String,
+    /// Whether it needs the image whose table has [events of fixed interrupts](FIXED_EVENTS).
+    pub fixed_events: bool,
     /// RAM, as QEMU writes sizes, if not what the board has.
     pub memory: Option<&'static str>,
     /// NUMA nodes: how many, and the size of each in KiB. That is the
@@ -78,6 +80,7 @@ pub fn runs() -> Vec<Run> {
     all.name = format!("{}, signals", all.name);
     all.append = "filter=signal".into();
     runs.push(all);
+    runs.extend(fixed_events());
     runs.extend(memory());
     runs.extend(resets());
     for board in Board::ALL {
@@ -94,6 +97,21 @@ pub fn runs() -> Vec<Run> {
         runs.push(crashes);
     }
     runs
+}
+
+/// The cargo feature of the image with events of fixed interrupts, which its boards have not.
+pub const FIXED_EVENTS: &str = "fixed_events";
+
+/// Events of fixed interrupts.
+fn fixed_events() -> impl Iterator<Item = Run> {
+    Board::ALL.into_iter().map(|board| {
+        let cpus = 2.min(*board.abilities().cpus.last().unwrap_or(&1));
+        let mut run = run_on(board, cpus, true, true);
+        run.name = format!("{}, fixed events", run.name);
+        run.append = "filter=fixed".into();
+        run.fixed_events = true;
+        run
+    })
 }
 
 /// All PEs, through resets.
@@ -141,6 +159,7 @@ pub(crate) fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
         in_turn,
         old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
         append: String::new(),
+        fixed_events: false,
         memory: None,
         nodes: (0, 0),
     }

@@ -19,6 +19,11 @@ pub const TIMER: u64 = 5000;
 /// And Critical.
 pub const TIMER_CRITICAL: u64 = 5001;
 
+/// Of a fixed PPI, in the image that is built for tests of it.
+pub const FIXED_PRIVATE: u64 = 900;
+/// Of a fixed SPI.
+pub const FIXED_SHARED: u64 = 1900;
+
 /// EVENT_REGISTER's flags.
 pub const TO_PE: u64 = 1;
 /// The entry point is relative to VBAR.
@@ -45,12 +50,13 @@ impl Handler {
 /// Of private Critical events, for each PE; a PE's private Normal events use its own.
 static CRITICAL: [Handler; pe::MAX] = [const { Handler::new() }; pe::MAX];
 /// Of shared events.
-static OF_SHARED: [Handler; 3] = [const { Handler::new() }; 3];
+static OF_SHARED: [Handler; 4] = [const { Handler::new() }; 4];
 
 /// The record of an event's handler: a private one's on `pe`.
 pub fn handling(event: u64, pe: &'static Pe) -> &'static Handling {
     let handler = match event {
         SHARED..=SHARED_CRITICAL => &OF_SHARED[(event - SHARED) as usize],
+        FIXED_SHARED => &OF_SHARED[3],
         PRIVATE_CRITICAL | TIMER_CRITICAL => &CRITICAL[pe.index()],
         _ => return &pe.handling,
     };

@@ -8,6 +8,7 @@ mod calls;
 mod clients;
 mod edges;
 mod explicit;
+mod fixed;
 mod handler;
 mod handover;
 pub mod interrupted;
@@ -157,9 +158,11 @@ pub fn run(machine: &'static Machine) {
     let filter = machine.argument("filter=").unwrap_or("");
     let env = Env::new(machine);
     let (mut passed, mut failed) = (0, 0);
-    // Those of the attacks have runs of their own.
+    // Those of the attacks, and of fixed events, have runs of their own.
     let areas = if filter.starts_with("attack") {
         &[attack::rows::TESTS]
+    } else if filter.starts_with("fixed") {
+        &[fixed::TESTS]
     } else {
         AREAS
     };
