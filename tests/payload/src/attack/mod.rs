@@ -8,6 +8,7 @@
 mod calls;
 mod handler;
 mod lines;
+pub mod nmi;
 mod perform;
 mod random;
 mod rest;

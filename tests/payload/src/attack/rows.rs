@@ -4,7 +4,7 @@ use super::perform::EC_ILLEGAL;
 use super::{state, writes};
 use crate::arch::{self, Code, DAIF, Registers};
 use crate::check::{Outcome, check, equal, fail, wait};
-use crate::event::{self, PRIVATE, SHARED};
+use crate::event::{self, SHARED};
 use crate::line::Line;
 use crate::machine::Machine;
 use crate::pe::{self, Behaviour, Finish, Pe};
@@ -22,7 +22,6 @@ tests! { "attack":
     2 illegal_return_to_aarch32,
     2 resume_over_an_illegal_return,
     3 sgis_made_active,
-    1 marked_as_nmi_then_bound,
     3 waker_written_by_others,
     2 shared_event_of_a_pe_that_goes_off,
 }
@@ -257,44 +256,6 @@ fn waker_written_by_others(env: &'static Env) -> Outcome {
         },
         false,
     )
-}
-
-/// An interrupt that the Normal world has marked as non-maskable becomes an event's.
-fn marked_as_nmi_then_bound(env: &'static Env) -> Outcome {
-    writes::init();
-    if !writes::has_nmi() {
-        return Ok(());
-    }
-    let me = env.me();
-    for line in [Line::Rtc, Line::Virtual] {
-        line.lower();
-        writes::mark_nmi(me.index(), line.intid(), true);
-        let event = if line == Line::Rtc { SHARED } else { PRIVATE };
-        equal("BIND", event::bind(line.intid()), event as i64)?;
-        let behaviour = lowering(line);
-        event::listen(event, behaviour)?;
-        equal("PE_UNMASK", sdei::pe_unmask(), 0)?;
-        for times in 1..4 {
-            line.raise();
-            wait("a bound event's handler", || {
-                event::count(event, me) >= times
-            })?;
-        }
-        equal("DISABLE", sdei::disable(event), 0)?;
-        equal("UNREGISTER", sdei::unregister(event), 0)?;
-        equal("RELEASE", event::release(event), 0)?;
-        writes::mark_nmi(me.index(), line.intid(), false);
-        me.register(|_| Finish::complete())?;
-        equal("ENABLE", sdei::enable(0), 0)?;
-        for times in 1..4 {
-            equal("SIGNAL", sdei::signal(me.mpidr()), 0)?;
-            me.await_count(times)?;
-        }
-        check("interrupts arrive", gic::interrupts_work())?;
-        equal("UNREGISTER", sdei::unregister(0), 0)?;
-        equal("PE_MASK", sdei::pe_mask(), 1)?;
-    }
-    Ok(())
 }
 
 /// Where the PE that goes off left its stack pointer.

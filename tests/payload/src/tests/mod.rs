@@ -159,8 +159,8 @@ pub fn run(machine: &'static Machine) {
     let env = Env::new(machine);
     let (mut passed, mut failed) = (0, 0);
     // Those of the attacks, and of fixed events, have runs of their own.
-    let areas = if filter.starts_with("attack") {
-        &[attack::rows::TESTS]
+    let areas: &[&[Test]] = if filter.starts_with("attack") {
+        &[attack::rows::TESTS, attack::nmi::TESTS]
     } else if filter.starts_with("fixed") {
         &[fixed::TESTS]
     } else {
