@@ -6,9 +6,10 @@ use aarch64_cpu::registers::{ELR_EL3, Readable, SPSR_EL3, Writeable};
 use arm_sysregs::el1::accessors::write_esr_el1;
 use arm_sysregs::el1::registers::EsrEl1;
 use arm_sysregs::el2::accessors::{read_hcr_el2, write_esr_el2};
-use arm_sysregs::el2::registers::{EsrEl2, HcrEl2};
+use arm_sysregs::el2::registers::EsrEl2;
 use arm_sysregs::el3::accessors::read_esr_el3;
 use arm_sysregs::el3::registers::SpsrEl3;
+use platform::undefined;
 use sdei::{Client, ClientEl};
 use sdei_aarch64::{client, client_el, control, exlock_enabled, take_exception, vbar};
 
@@ -22,9 +23,6 @@ const EC_SMC64: u8 = 0x17;
 
 /// An ESR with EC 0 (unknown reason) for a 32-bit instruction.
 const ESR_UNDEFINED: u64 = 1 << 25;
-
-/// `SPSR.M[4]`: AArch32.
-const AARCH32: u64 = 1 << 4;
 
 /// Serves a synchronous exception from below EL3 that is no `SMC #0` from AArch64.
 pub extern "C" fn synchronous(pe: &mut PeData) {
@@ -48,7 +46,7 @@ fn inject_undefined() {
         ClientEl::El1 => write_esr_el1(EsrEl1::from_bits_retain(ESR_UNDEFINED)),
         ClientEl::El2 => write_esr_el2(EsrEl2::from_bits_retain(ESR_UNDEFINED)),
     }
-    ELR_EL3.set(vbar(el).wrapping_add(vector_offset(el, spsr)));
+    ELR_EL3.set(vbar(el).wrapping_add(undefined::vector_offset(el, spsr)));
     let client = Client { el, ..client() };
     let pstate = client.exception_pstate(spsr, control(el), || exlock_enabled(el));
     SPSR_EL3.set(pstate);
@@ -56,19 +54,9 @@ fn inject_undefined() {
 
 /// The EL that an UNDEFINED instruction is taken to.
 fn target(spsr: u64) -> ClientEl {
-    if client_el() == ClientEl::El1 {
-        return ClientEl::El1;
-    }
-    let hcr = read_hcr_el2();
-    let from_el0 = spsr & 0xf == 0;
-    let from_el1 = spsr & (AARCH32 | 0xc) == 0x4;
-    // An EL0 of EL2's own has no EL1; an AArch32 EL1 has its own vectors and modes,
-    // so it's for the hypervisor to know what to do.
-    let has_el1 = !hcr.contains(HcrEl2::TGE) && hcr.contains(HcrEl2::RW);
-    if from_el1 || from_el0 && has_el1 {
-        ClientEl::El1
-    } else {
-        ClientEl::El2
+    match client_el() {
+        ClientEl::El1 => ClientEl::El1,
+        ClientEl::El2 => undefined::target(spsr, read_hcr_el2()),
     }
 }
 
@@ -84,14 +72,4 @@ pub extern "C" fn illegal_return() {
     const KEPT: u64 = 0xf << 28 | 0xf << 6;
     let mode = handover::mode(client_el());
     SPSR_EL3.set(SPSR_EL3.get() & KEPT | (SpsrEl3::IL | mode).bits());
-}
-
-/// The distance from VBAR_ELx of the synchronous vector for where it comes from.
-fn vector_offset(el: ClientEl, spsr: u64) -> u64 {
-    match (el.is(spsr), spsr & AARCH32 != 0, spsr & 1 != 0) {
-        (true, _, false) => 0x000,
-        (true, _, true) => 0x200,
-        (false, false, _) => 0x400,
-        (false, true, _) => 0x600,
-    }
 }

@@ -13,6 +13,7 @@ pub mod image;
 pub mod ram;
 pub mod topology;
 pub mod tree;
+pub mod undefined;
 
 // What follows uses registers of the PE, so there is nothing of it on a host.
 #[cfg(target_os = "none")]

@@ -7,6 +7,8 @@ use crate::event::{self, TIMER, TIMER_CRITICAL, arm_timer, listen};
 use crate::pe::Finish;
 use crate::sdei;
 use arm_sysregs::el1::accessors::{read_id_aa64isar0_el1, read_id_aa64pfr0_el1};
+use arm_sysregs::el2::accessors::{read_hcr_el2, write_hcr_el2};
+use arm_sysregs::el2::registers::HcrEl2;
 use core::arch::global_asm;
 use core::sync::atomic::Ordering::*;
 
@@ -14,9 +16,11 @@ tests! { "aarch32":
     1 interrupted_at_el0,
     1 interrupted_at_el1,
     1 calls_from_el1,
+    1 trapped_at_el1,
 }
 
-// A32 code. The first two spin until the word at r1 is set, then SVC or HVC; the last makes a call.
+// A32 code. The first two spin until the word at r1 is set, then SVC or HVC; the third makes a call; the last reads
+// ICC_IAR0.
 global_asm!(
     ".section .text.aarch32, \"ax\"",
     ".macro spin_until_set",
@@ -27,7 +31,7 @@ global_asm!(
     ".inst 0x0afffffb", // beq 1b
     ".endm",
     ".balign 4",
-    ".global spin_aarch32_svc, spin_aarch32_hvc, smc_aarch32_hvc",
+    ".global spin_aarch32_svc, spin_aarch32_hvc, smc_aarch32_hvc, iar0_aarch32_hvc",
     "spin_aarch32_svc:",
     "spin_until_set",
     ".inst 0xef000000", // svc #0
@@ -37,12 +41,16 @@ global_asm!(
     "smc_aarch32_hvc:",
     ".inst 0xe1600070", // smc #0
     ".inst 0xe1400070", // hvc #0
+    "iar0_aarch32_hvc:",
+    ".inst 0xee1c0f18", // mrc p15, 0, r0, c12, c8, 0
+    ".inst 0xe1400070", // hvc #0
 );
 
 unsafe extern "C" {
     fn spin_aarch32_svc();
     fn spin_aarch32_hvc();
     fn smc_aarch32_hvc();
+    fn iar0_aarch32_hvc();
 }
 
 /// Length of the loop, and of all of it.
@@ -166,6 +174,41 @@ fn call(function: u32, arguments: &[u32], results: bool) -> Outcome<[u32; 4]> {
         equal("r1..r14 after a call", low(&registers), low(&before))?;
     }
     Ok([0, 1, 2, 3].map(|index| registers.x[index] as u32))
+}
+
+/// With SCR_EL3.FIQ set and HCR_EL2.FMO clear, an access to Group 0's registers at EL1 traps to EL3. EL1 in AArch32 can't
+/// be given an exception by EL3: this EL is told that the instruction is UNDEFINED. At EL0 in AArch32 no access traps to
+/// EL3, which sets no trap that reaches there; the host tests of `platform::undefined` have that case.
+fn trapped_at_el1(_: &'static Env) -> Outcome {
+    if !has_guest() {
+        return Ok(());
+    }
+    arch::set_aarch32_guest(true);
+    let hcr = read_hcr_el2();
+    let start = iar0_aarch32_hvc as *const () as u64;
+    let mut registers = Registers::pattern(start);
+    registers.pstate = SUPERVISOR | FLAGS;
+    // SAFETY: Interrupts are masked here, and at EL1. The code ends with HVC, or before it.
+    unsafe {
+        write_hcr_el2(hcr & !HcrEl2::FMO);
+        arch::synchronize();
+        arch::enter(&mut registers);
+        write_hcr_el2(hcr);
+    }
+    arch::set_aarch32_guest(false);
+    equal("how AArch32 ended", registers.class(), arch::EC_UNKNOWN)?;
+    equal("where AArch32 ended", registers.pc, start)?;
+    let kept = 0xf << 28 | MODE;
+    equal(
+        "PSTATE of AArch32",
+        registers.pstate & kept,
+        (SUPERVISOR | FLAGS) & kept,
+    )?;
+    for (index, want) in Registers::pattern(start).x.into_iter().enumerate().take(15) {
+        let low = |x: u64| u64::from(x as u32);
+        equal("r0..r14 of AArch32", low(registers.x[index]), low(want))?;
+    }
+    Ok(())
 }
 
 /// The SMC32 calls of SMCCC, PSCI and TRNG are there for AArch32, and nothing else is.
