@@ -327,7 +327,8 @@ pub fn linux_tests() -> Vec<Test> {
 
 /// The tests with Linux on it that take many minutes.
 pub(crate) fn slow_tests() -> impl Iterator<Item = Test> {
-    [power::storm()].into_iter().map(on_fvp)
+    let storm = power::storm(power::STORM, |_| {});
+    [storm].into_iter().map(on_fvp)
 }
 
 /// Where the firmware finds a device tree, it has its magic number and no more: it

@@ -48,7 +48,7 @@ pub(super) fn tests() -> Vec<Test> {
             8,
             |test| test.el2 = false,
         ),
-        storm(),
+        storm(STORM, |_| {}),
         reboot_modes(),
         guest(GUEST, |_| {}),
         kexec(KEXEC, |_| {}),
@@ -94,8 +94,12 @@ pub(crate) fn suspend(name: &str, cpus: u32, change: impl FnOnce(&mut Test)) -> 
         .power_off()
 }
 
-/// Takes CPUs down and up while others ask all for backtraces.
-pub(crate) fn storm() -> Test {
+/// The name of [`storm`]'s own test.
+pub(crate) const STORM: &str = "NMI: hotplug storm under event 0";
+
+/// Takes CPUs down and up while others ask all for backtraces. `change` is made to
+/// the machine.
+pub(crate) fn storm(name: &str, change: impl FnOnce(&mut Test)) -> Test {
     let boot = Boot::Linux {
         kernel: NMI,
         script: Some("storm"),
@@ -103,11 +107,12 @@ pub(crate) fn storm() -> Test {
         // and Linux waits for it for 10 s, in which it stops nothing else either.
         append: "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120",
     };
-    let mut test = Test::new("NMI: hotplug storm under event 0", boot);
+    let mut test = Test::new(name, boot);
     // On `max`, with WFIT, those become 25.
     test.cpu = "neoverse-n1";
     test.cpus = 8;
     test.forbidden = FORBIDDEN_BACKTRACES;
+    change(&mut test);
     using_nmi(test)
         .expect("NMI backtrace for cpu [1-7]\\b")
         .expect("bl31-test: storm over")
