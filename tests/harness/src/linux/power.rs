@@ -2,7 +2,7 @@
 //! event 0, reboot, kexec, kdump; and with a guest of its own.
 
 use super::{
-    Boot, Dumped, FORBIDDEN_WEDGED, NEWEST, NMI, Test, Wedge, detected, scripted, using_nmi,
+    Boot, Dumped, FORBIDDEN_WEDGED, NEWEST, NMI, Step, Test, Wedge, detected, scripted, using_nmi,
 };
 
 /// Lines that no healthy run shows in which backtraces are asked for.
@@ -48,6 +48,7 @@ pub(super) fn tests() -> Vec<Test> {
             8,
             |test| test.el2 = false,
         ),
+        overtaken(),
         storm(STORM, |_| {}),
         reboot_modes(),
         guest(GUEST, |_| {}),
@@ -77,6 +78,26 @@ pub(super) fn slow() -> Vec<Test> {
         wide(72, ONE_BY_ONE, IN_TURN),
         wide(72, AT_ONCE, IN_TURN),
     ]
+}
+
+/// Suspends on a machine so slow, 256 ns for an instruction, that the alarm rings before all
+/// CPUs are down: Linux brings those up again that are, and the script tries once more.
+fn overtaken() -> Test {
+    let name = "NMI: suspend overtaken by the alarm, 8 CPUs without EL2";
+    let mut test = suspend(name, 8, |test| {
+        test.el2 = false;
+        // The RTC counts the guest's time, too.
+        test.extra = &["-icount", "shift=8,sleep=off", "-rtc", "clock=vm"];
+        test.append("bl31.rounds=2");
+    });
+    for state in ["mem", "freeze"] {
+        let tried = format!("bl31-test: {state} after 2 s: .*Device or resource busy$");
+        let done = Step::Expect(format!("bl31-test: {state} done$"));
+        if let Some(at) = test.steps.iter().position(|step| *step == done) {
+            test.steps.insert(at, Step::Expect(tried));
+        }
+    }
+    test
 }
 
 /// Suspends and wakes, to RAM and to idle. `change` is made to the machine.
