@@ -1,7 +1,7 @@
 //! A BL33 that asks the firmware under it questions and says on the console whether the answers are right.
 //!
-//! It is an arm64 Image, entered at EL2 or EL1. Words of its command line: `filter=SUBSTRING` runs only the tests
-//! whose name contains it, `bench` counts instructions instead, `attack` makes random calls, `stage=reset` goes through
+//! It is an arm64 Image, entered at EL2 or EL1. Words of its command line: `filter=SUBSTRING,...` runs only
+//! the tests whose name contains one of them, `bench` counts instructions instead, `attack` makes random calls, `stage=reset` goes through
 //! resets, `stage=protect` through one with its memory protected.
 //! Per test it prints `run NAME`, then `ok NAME` or `not ok NAME: why`; at the end
 //! `payload: N passed, N failed`, and powers the machine off.
