@@ -302,6 +302,7 @@ impl<'a> Bench<'a> {
             el2: true,
             in_turn: true,
             old_qemu: false,
+            on_minimal: false,
             append: append.into(),
             memory: None,
             fixed_events: false,

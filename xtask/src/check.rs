@@ -8,13 +8,15 @@ use crate::rust_target::{TARGET, cargo};
 use crate::{process, project, rust_target, setup};
 
 /// The crates that are built for the bare-metal target only.
-const BARE_METAL: [&str; 6] = [
+const BARE_METAL: [&str; 8] = [
     "--package",
     "bl31",
     "--package",
     "guest",
     "--package",
     "payload",
+    "--package",
+    "sdei-firmware",
 ];
 
 /// Options of `fmt`.

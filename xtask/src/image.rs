@@ -150,6 +150,22 @@ pub fn build_with(
     Ok(image)
 }
 
+/// Builds the minimal firmware beside `sdei-aarch64`, for QEMU's `-bios`.
+///
+/// # Errors
+///
+/// When cargo fails: also where a call of the dispatcher could panic, since that is
+/// an undefined symbol.
+pub fn build_minimal() -> Result<PathBuf> {
+    let elf = compile("sdei-firmware", |_| {})?;
+    let directory = project::target().join("sdei-firmware");
+    project::make_dir(&directory)?;
+    let bin = directory.join("firmware.bin");
+    let (_, bytes) = flatten(&elf)?;
+    write(&bin, &bytes)?;
+    Ok(bin)
+}
+
 /// Builds the test payload: a kernel image for `-kernel`.
 ///
 /// # Errors

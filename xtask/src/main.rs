@@ -74,6 +74,10 @@ struct BuildOptions {
     /// otherwise (fw_cfg's opt/bl31/log on QEMU)
     #[arg(long, value_enum)]
     log: Option<LogLevel>,
+    /// Build the minimal firmware beside sdei-aarch64 instead, and the test payload
+    /// for it to boot
+    #[arg(long, conflicts_with_all = ["platform", "log"])]
+    minimal: bool,
 }
 
 #[derive(Args)]
@@ -97,6 +101,10 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(options) => return run::run(&options),
         Command::Demo(options) => demo::run(&options)?,
+        Command::Build(options) if options.minimal => {
+            println!("{}", image::build_minimal()?.display());
+            println!("{}", image::build_payload()?.display());
+        }
         Command::Build(options) => {
             let image = image::build(options.platform, options.log)?;
             image.report()?;

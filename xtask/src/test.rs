@@ -309,7 +309,11 @@ fn run_payload_on(
     options: &Options,
 ) -> Result<Tally> {
     let append = options.payload_append.as_str();
-    let firmware = bench.image.bin.as_path();
+    let minimal = runs
+        .iter()
+        .any(|run| run.on_minimal)
+        .then(image::build_minimal)
+        .transpose()?;
     let mut in_turn = Vec::new();
     let mut at_once = Vec::new();
     for run in runs {
@@ -317,6 +321,10 @@ fn run_payload_on(
             &mut in_turn
         } else {
             &mut at_once
+        };
+        let firmware = match &minimal {
+            Some(minimal) if run.on_minimal => minimal,
+            _ => &bench.image.bin,
         };
         for (qemu, name) in for_each_qemu(&bench.qemus, &run.name, run.old_qemu) {
             let machine = run.machine(&qemu, firmware, program, append);

@@ -41,6 +41,8 @@ pub struct Run {
     pub append: String,
     /// Whether it needs the image whose table has [events of fixed interrupts](FIXED_EVENTS).
     pub fixed_events: bool,
+    /// Whether it runs on the minimal firmware beside `sdei-aarch64`, not on the image.
+    pub on_minimal: bool,
     /// RAM, as QEMU writes sizes, if not what the board has.
     pub memory: Option<&'static str>,
     /// NUMA nodes: how many, and the size of each in KiB. That is the
@@ -83,6 +85,7 @@ pub fn runs() -> Vec<Run> {
     runs.extend(fixed_events());
     runs.extend(memory());
     runs.extend(resets());
+    runs.extend(on_minimal());
     for board in Board::ALL {
         let cpus = board
             .abilities()
@@ -112,6 +115,27 @@ fn fixed_events() -> impl Iterator<Item = Run> {
         run.fixed_events = true;
         run
     })
+}
+
+/// The tests that need event 0 and the least of PSCI, for the minimal firmware.
+const EVENT_0: &str = "filter=signal.,handler.,stress.,bug.,linux.";
+
+/// Where the minimal firmware enters the Normal world.
+const MINIMAL_BL33: u64 = 0x4020_0000;
+
+/// On the minimal firmware, what a firmware can do that has `sdei` and `sdei-aarch64`
+/// and little else.
+fn on_minimal() -> impl Iterator<Item = Run> {
+    [(1, true), (4, true), (8, true), (4, false)]
+        .into_iter()
+        .map(|(cpus, in_turn)| {
+            let mut run = run_on(Board::QemuVirt, cpus, true, in_turn);
+            let how = if in_turn { "in turn" } else { "at once" };
+            run.name = format!("second integrator, {cpus} PEs {how}, event 0");
+            run.append = EVENT_0.into();
+            run.on_minimal = true;
+            run
+        })
 }
 
 /// All PEs, through resets.
@@ -160,6 +184,7 @@ pub(crate) fn run_on(board: Board, cpus: u32, el2: bool, in_turn: bool) -> Run {
         old_qemu: board.abilities().old_qemu && cpus == 4 && el2 && in_turn,
         append: String::new(),
         fixed_events: false,
+        on_minimal: false,
         memory: None,
         nodes: (0, 0),
     }
@@ -196,6 +221,10 @@ impl Run {
                 "-numa".into(),
                 format!("node,memdev=node{node}"),
             ]);
+        }
+        if self.on_minimal {
+            // It enters what is there; QEMU takes a command line only with a kernel.
+            machine.preload = Some((payload.to_owned(), MINIMAL_BL33));
         }
         // What its tests of explicit events are driven with.
         machine.options.push(("test-timer".into(), "on".into()));
