@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! A minimal EL3 firmware for QEMU's `virt,secure=on` that serves SDEI's event 0: what it takes to
 //! have `sdei` and `sdei-aarch64` in a firmware, and no more. The steps are those of the README of
 //! `sdei-aarch64`.
