@@ -115,6 +115,13 @@ pub struct Events<const PRIVATE: usize = 1, const SHARED: usize = 0> {
     pub(crate) bind_slots: u64,
 }
 
+/// The bit of an event among those of its kind: `i` is below 32, as [`Events::new`] has checked,
+/// and a shift that can't overflow needs no check of its own.
+#[inline(always)]
+pub(crate) const fn bit(i: usize) -> u32 {
+    1u32.wrapping_shl(i as u32)
+}
+
 /// An event's place in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Slot {
@@ -261,7 +268,7 @@ const fn critical(events: &[Event]) -> u32 {
     let mut i = 0;
     while i < events.len() {
         if matches!(events[i].priority, Priority::Critical) {
-            bits |= 1 << i;
+            bits |= bit(i);
         }
         i += 1;
     }

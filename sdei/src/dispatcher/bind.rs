@@ -59,7 +59,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         let mut bindings = self.bindings.lock();
         let owner = self.gic.owner(intid).ok_or(Error::InvalidParameters)?;
         let find = |wanted: u32| {
-            let mut place = events.iter().enumerate();
+            let mut place = (0..events.len()).zip(events);
             place.find(|&(i, event)| {
                 event.source == Source::Dynamic && bindings.intid(slot(i)) == Some(wanted)
             })

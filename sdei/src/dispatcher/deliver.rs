@@ -27,7 +27,7 @@ use super::Dispatcher;
 use crate::{
     Error, Frame, Interrupts, Pe, Port, Priority, SharedPe,
     context::Context,
-    event::Slot,
+    event::{Slot, bit},
     port::AFFINITY,
     pstate::Rules,
     registration::{Entry, is_code_address},
@@ -299,5 +299,5 @@ fn end_event0<const N: usize, V: Copy>(pe: &mut Pe<N, V>) {
 
 /// Which of `EVENTS` bits are set.
 fn bits<const EVENTS: usize>(set: u32) -> impl Iterator<Item = usize> {
-    (0..EVENTS).filter(move |i| set & (1 << i) != 0)
+    (0..EVENTS).filter(move |&i| set & bit(i) != 0)
 }

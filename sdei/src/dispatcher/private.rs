@@ -7,7 +7,7 @@
 use super::Dispatcher;
 use crate::{
     Error, Interrupts, Pe, Port, SharedPe, Source,
-    event::Slot,
+    event::{Slot, bit},
     handler::Unregistered,
     port::Owner,
     registration::{Entry, Interrupt, Registration, Request},
@@ -120,7 +120,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
                 Ok(0)
             }
             Unregistered::AtCompletion => {
-                pe.pending &= !(1 << i);
+                pe.pending &= !bit(i);
                 Err(Error::Pending)
             }
         }
@@ -141,8 +141,8 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         let Some(registration) = pe.events.get_mut(i) else {
             return;
         };
-        let pending = pe.pending & (1 << i) != 0;
-        pe.pending &= !(1 << i);
+        let pending = pe.pending & bit(i) != 0;
+        pe.pending &= !bit(i);
         let was_bound = I::AVAILABLE && registration.interrupt.saved.is_some();
         registration.forget(&self.gic, pending);
         if was_bound {
@@ -193,7 +193,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         let Some(i) = place else {
             return false;
         };
-        pe.pending |= 1 << i;
+        pe.pending |= bit(i);
         true
     }
 
@@ -209,7 +209,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         if !self.private(pe, i)?.handler.is_registered() {
             return Err(Error::Denied);
         }
-        pe.pending |= 1 << i;
+        pe.pending |= bit(i);
         Ok(())
     }
 
@@ -223,7 +223,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         if !registration.handler.is_ready() {
             return None;
         }
-        pe.pending &= !(1 << i);
+        pe.pending &= !bit(i);
         let number = self.events.private.get(i)?.number;
         registration.take(&self.gic, Slot::Private(i), number)
     }

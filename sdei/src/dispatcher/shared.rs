@@ -5,7 +5,7 @@
 use super::Dispatcher;
 use crate::{
     Error, Interrupts, Pe, Port, SharedPe, Source,
-    event::Slot,
+    event::{Slot, bit},
     handler::{Handler, Unregistered},
     port::AFFINITY,
     registration::{Entry, Interrupt, Registration, Request},
@@ -264,7 +264,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
     #[inline(never)]
     pub(super) fn tend(&self, pe: usize, events: u32) {
         for i in 0..SHARED {
-            if events & (1 << i) != 0 {
+            if events & bit(i) != 0 {
                 self.tend_one(pe, i, false);
             }
         }
@@ -341,10 +341,10 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
     fn set_waiting(&self, event: &mut Shared<I::Saved>, i: usize, pending: bool) {
         event.pending = pending;
         if pending {
-            self.waiting.fetch_or(1 << i, Ordering::Release);
+            self.waiting.fetch_or(bit(i), Ordering::Release);
         } else {
             event.round = None;
-            self.waiting.fetch_and(!(1 << i), Ordering::Release);
+            self.waiting.fetch_and(!bit(i), Ordering::Release);
         }
     }
 }
