@@ -8,7 +8,7 @@ use crate::rust_target::{TARGET, cargo};
 use crate::{process, project, rust_target, setup};
 
 /// The crates that are built for the bare-metal target only.
-const BARE_METAL: [&str; 8] = [
+const BARE_METAL: [&str; 10] = [
     "--package",
     "bl31",
     "--package",
@@ -17,6 +17,8 @@ const BARE_METAL: [&str; 8] = [
     "payload",
     "--package",
     "sdei-firmware",
+    "--package",
+    "no-panic",
 ];
 
 /// Options of `fmt`.

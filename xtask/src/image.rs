@@ -166,6 +166,16 @@ pub fn build_minimal() -> Result<PathBuf> {
     Ok(bin)
 }
 
+/// Links a program in which nothing can panic, if that is so: every entry point of the
+/// dispatcher.
+///
+/// # Errors
+///
+/// When it does not link.
+pub fn link_no_panic() -> Result<()> {
+    compile("no-panic", |_| {}).map(drop)
+}
+
 /// Builds the test payload: a kernel image for `-kernel`.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use harness::Tally;
 
-use crate::{install, process, project, rust_target};
+use crate::{image, install, process, project, rust_target};
 
 /// How far the searches go: cases of sdei's comparison with its oracle, 200
 /// calls each at the most, and states of each of its models. A developer's
@@ -43,6 +43,9 @@ pub fn run(filter: Option<&str>) -> Result<Tally> {
             .env("CARGO_TARGET_DIR", project::target().join("loom"));
         tally += cargo_test(&mut tests)?;
     }
+    if filter.is_none_or(|filter| "no-panic".contains(filter)) {
+        tally += no_panic();
+    }
     if filter.is_none_or(|filter| "fuzz".contains(filter)) {
         tally += fuzz()?;
     }
@@ -71,6 +74,18 @@ fn cargo_test(command: &mut Command) -> Result<Tally> {
         tally += Tally::FAILED;
     }
     Ok(tally)
+}
+
+/// Whether no call of the dispatcher can panic: a program that could does not link.
+fn no_panic() -> Tally {
+    println!("== unit: sdei, no way from any call to a panic");
+    match image::link_no_panic() {
+        Ok(()) => Tally::PASSED,
+        Err(error) => {
+            println!("FAIL  {error:#}");
+            Tally::FAILED
+        }
+    }
 }
 
 /// Fuzzes the dispatcher with raw SMC arguments, where there is a nightly
