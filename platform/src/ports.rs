@@ -62,6 +62,9 @@ impl<B> Default for SdeiInterrupts<B> {
 impl<B: Platform> Interrupts for SdeiInterrupts<B> {
     type Saved = Saved;
 
+    // `gic::configure_pe`.
+    const PPIS_START_ANEW: bool = true;
+
     fn owner(&self, intid: u32) -> Option<Owner> {
         let mut owner = None;
         with::<B>(intid, &mut |mut interrupt| {
@@ -125,8 +128,11 @@ impl<B: Platform> Interrupts for SdeiInterrupts<B> {
 /// event 0's path: one copy is enough.
 #[inline(never)]
 fn with<B: Platform>(intid: u32, f: &mut dyn FnMut(Interrupt<'_>)) {
-    if let Ok(intid) = IntId::try_from(intid) {
-        B::with_interrupt(intid, f);
+    // No extended ones, and nothing that is private to EL3.
+    match intid {
+        16..=31 => B::with_interrupt(IntId::ppi(intid - 16), f),
+        32..=1019 => B::with_interrupt(IntId::spi(intid - 32), f),
+        _ => {}
     }
 }
 

@@ -97,6 +97,11 @@ pub trait Interrupts {
     /// Whether there are interrupts at all. What serves them is left out where this is false.
     const AVAILABLE: bool = true;
 
+    /// Whether a PE that comes on finds its PPIs as at first, in whatever state it left them:
+    /// disabled, idle, and the client's, but for those of fixed events. Then none is released when
+    /// a PE goes off ([`Dispatcher::pe_off`](crate::Dispatcher::pe_off)).
+    const PPIS_START_ANEW: bool = false;
+
     /// Which world the interrupt belongs to on this PE; `None` where there is no such
     /// interrupt.
     fn owner(&self, intid: u32) -> Option<Owner>;

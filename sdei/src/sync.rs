@@ -5,7 +5,9 @@
 
 #[cfg(not(all(test, loom)))]
 mod real {
-    pub(crate) use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use core::sync::atomic::{
+        AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
     pub(crate) use spin::mutex::SpinMutexGuard as MutexGuard;
 
     /// `spin`'s lock, of which there is one copy: it is taken in twenty places, none of which is
@@ -29,7 +31,7 @@ mod real {
 mod real {
     pub(crate) use loom::sync::{
         MutexGuard,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     };
 
     /// `loom`'s lock with the interface of `spin`'s: nothing panics while it is held.

@@ -24,7 +24,7 @@ use crate::{
     event::{Events, Slot},
     registration::Request,
     shared::{Bindings, Shared},
-    sync::{AtomicBool, AtomicU32, Mutex, maybe_const_fn},
+    sync::{AtomicBool, AtomicU32, AtomicUsize, Mutex, maybe_const_fn},
 };
 
 /// The dispatcher of a system: `PRIVATE` private and `SHARED` shared events on any number of PEs.
@@ -62,6 +62,8 @@ pub struct Dispatcher<
     /// Whether a shared event with an interrupt has been registered since boot: what a PE that
     /// comes on looks at before it takes any lock.
     has_routes: AtomicBool,
+    /// The PE that was found on when one was last looked for that takes an interrupt.
+    found_on: AtomicUsize,
 }
 
 impl<P, S, const PRIVATE: usize, const SHARED: usize>
@@ -110,6 +112,7 @@ impl<P, S, I: Interrupts, const PRIVATE: usize, const SHARED: usize>
                 bindings: Mutex::new(Bindings::NONE),
                 waiting: AtomicU32::new(0),
                 has_routes: AtomicBool::new(false),
+                found_on: AtomicUsize::new(usize::MAX),
             }
         }
     }

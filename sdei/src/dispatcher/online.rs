@@ -48,13 +48,17 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
 
     /// The first PE from `start` on that is on.
     #[inline(never)]
-    fn first_on(&self, mut start: usize) -> Option<usize> {
-        while start < self.pes.as_ref().len() {
-            let word = self.pes.as_ref().get(start / PER_WORD)?.on() >> (start % PER_WORD);
-            if word != 0 {
-                return Some(start.wrapping_add(word.trailing_zeros() as usize));
+    fn first_on(&self, start: usize) -> Option<usize> {
+        let pes = self.pes.as_ref();
+        let mut number = start / PER_WORD;
+        let mut bits = u64::MAX << (start % PER_WORD);
+        while number < pes.len().div_ceil(PER_WORD) {
+            bits &= pes.get(number)?.on();
+            if bits != 0 {
+                return Some((number * PER_WORD) | bits.trailing_zeros() as usize);
             }
-            start = (start | (PER_WORD - 1)).wrapping_add(1);
+            bits = u64::MAX;
+            number += 1;
         }
         None
     }

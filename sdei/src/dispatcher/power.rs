@@ -57,7 +57,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         self.set_on(pe.index, false);
         pe.masked = true;
         self.abandon(pe);
-        self.unregister_all_private(pe);
+        self.unregister_all_private(pe, !I::PPIS_START_ANEW);
         self.tend_all(pe.index);
         pe.index = usize::MAX;
         pe.rules = Rules::OFF;

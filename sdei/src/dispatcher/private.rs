@@ -138,13 +138,27 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
 
     /// Drops what is left of a private event that has just been unregistered and is not running.
     fn forget_private<const N: usize>(&self, pe: &mut Pe<N, I::Saved>, i: usize) {
+        self.forget_private_and(pe, i, true);
+    }
+
+    /// [`Dispatcher::forget_private`]; `release` says whether its interrupt is to be released.
+    fn forget_private_and<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
+        i: usize,
+        release: bool,
+    ) {
         let Some(registration) = pe.events.get_mut(i) else {
             return;
         };
         let pending = pe.pending & bit(i) != 0;
         pe.pending &= !bit(i);
         let was_bound = I::AVAILABLE && registration.interrupt.saved.is_some();
-        registration.forget(&self.gic, pending);
+        if release {
+            registration.forget(&self.gic, pending);
+        } else {
+            *registration = Registration::NONE;
+        }
         if was_bound {
             if let Some(binding) = self.bindings.lock().private.get_mut(i) {
                 binding.users = binding.users.saturating_sub(1);
@@ -160,12 +174,17 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         if pe.events.iter().any(|event| event.handler.is_running()) {
             return Err(Error::Denied);
         }
-        self.unregister_all_private(pe);
+        self.unregister_all_private(pe, true);
         Ok(0)
     }
 
-    /// Unregisters every private event of this PE; none may be running.
-    pub(super) fn unregister_all_private<const N: usize>(&self, pe: &mut Pe<N, I::Saved>) {
+    /// Unregisters every private event of this PE; none may be running. `release` says whether
+    /// their interrupts are to be released.
+    pub(super) fn unregister_all_private<const N: usize>(
+        &self,
+        pe: &mut Pe<N, I::Saved>,
+        release: bool,
+    ) {
         if let Some(here) = self.here(pe) {
             here.unregister_event0();
         }
@@ -175,7 +194,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
                 .get(i)
                 .is_some_and(|event| event.handler.is_registered())
             {
-                self.forget_private(pe, i);
+                self.forget_private_and(pe, i, release);
             }
         }
     }

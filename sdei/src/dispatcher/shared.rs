@@ -312,7 +312,15 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
             return;
         };
         if event.routing == Routing::Any && !self.is_on(event.route) {
-            if let Some(other) = self.next_on(event.route, event.route) {
+            // Most often the PE that was found last still does.
+            let found = self.found_on.load(Ordering::Relaxed);
+            let other = if self.is_on(found) {
+                Some(found)
+            } else {
+                self.next_on(event.route, event.route)
+            };
+            if let Some(other) = other {
+                self.found_on.store(other, Ordering::Relaxed);
                 event.route = other;
                 self.gic.route(intid, self.affinity(other));
             }

@@ -21,6 +21,7 @@ pub(crate) struct Snapshot<V, const PRIVATE: usize, const SHARED: usize> {
     pub(crate) bindings: Bindings<PRIVATE, SHARED>,
     pub(crate) waiting: u32,
     pub(crate) has_routes: bool,
+    pub(crate) found_on: usize,
 }
 
 impl<V, const PRIVATE: usize, const SHARED: usize> Snapshot<V, PRIVATE, SHARED> {
@@ -39,6 +40,7 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
             bindings: *self.bindings.lock(),
             waiting: self.waiting.load(Ordering::Relaxed),
             has_routes: self.has_routes.load(Ordering::Relaxed),
+            found_on: self.found_on.load(Ordering::Relaxed),
         }
     }
 
@@ -53,5 +55,6 @@ impl<P: Port, S: AsRef<[SharedPe]>, I: Interrupts, const PRIVATE: usize, const S
         *self.bindings.lock() = from.bindings;
         self.waiting.store(from.waiting, Ordering::Relaxed);
         self.has_routes.store(from.has_routes, Ordering::Relaxed);
+        self.found_on.store(from.found_on, Ordering::Relaxed);
     }
 }
