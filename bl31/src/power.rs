@@ -45,8 +45,11 @@ pub fn carry_out(pe: &mut PeData, outcome: Outcome) {
             leave(pe)
         }
         Outcome::SystemOff => Board::system_off(),
-        // A reset keeps the memory either way, which is all a warm one promises.
-        Outcome::SystemReset | Outcome::SystemWarmReset => Board::system_reset(),
+        // A reset keeps the memory either way, which is all a warm one promises. The boards
+        // offer no reset of a vendor.
+        Outcome::SystemReset | Outcome::SystemWarmReset | Outcome::SystemVendorReset { .. } => {
+            Board::system_reset()
+        }
     }
 }
 

@@ -32,7 +32,10 @@ pub static SDEI: Dispatcher<
 );
 
 static PSCI_PORT: PsciPort<Board> = PsciPort::new();
+// No cluster is without a PE.
+static PSCI_CLUSTERS: [psci::Domain; Board::MAX_PES] =
+    [const { psci::Domain::new() }; Board::MAX_PES];
 static PSCI_PES: [psci::Pe; Board::MAX_PES] = [const { psci::Pe::new() }; Board::MAX_PES];
 
 /// PSCI (Arm DEN0022).
-pub static PSCI: Psci<'static, PsciPort<Board>> = Psci::new(&PSCI_PORT, &PSCI_PES);
+pub static PSCI: Psci<'static, PsciPort<Board>> = Psci::new(&PSCI_PORT, &PSCI_PES, &PSCI_CLUSTERS);

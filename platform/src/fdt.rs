@@ -9,7 +9,7 @@ use core::fmt;
 
 use dtoolkit::fdt::{Fdt, FdtNode};
 use dtoolkit::{Node, Property};
-use psci::PowerState;
+use psci::recommended;
 
 const BEGIN_NODE: u32 = 1;
 const END_NODE: u32 = 2;
@@ -77,7 +77,7 @@ pub const fn idle_states(timers_stop: bool) -> [IdleState; 3] {
     [
         IdleState {
             name: "standby",
-            power_state: PowerState::STANDBY,
+            power_state: recommended::STANDBY,
             entry_latency_us: 10,
             exit_latency_us: 10,
             min_residency_us: 100,
@@ -85,7 +85,7 @@ pub const fn idle_states(timers_stop: bool) -> [IdleState; 3] {
         },
         IdleState {
             name: "pe-down",
-            power_state: PowerState::PE_DOWN,
+            power_state: recommended::PE_DOWN,
             entry_latency_us: 50,
             exit_latency_us: 100,
             min_residency_us: 1000,
@@ -93,7 +93,7 @@ pub const fn idle_states(timers_stop: bool) -> [IdleState; 3] {
         },
         IdleState {
             name: "cluster-down",
-            power_state: PowerState::CLUSTER_DOWN,
+            power_state: recommended::CLUSTER_DOWN,
             entry_latency_us: 100,
             exit_latency_us: 250,
             min_residency_us: 2500,

@@ -329,6 +329,9 @@ mod on_target {
         /// What PSCI can offer here.
         const PSCI: psci::Features;
 
+        /// What CPU_SUSPEND can be asked for: PEs, clusters and the system.
+        const POWER_STATES: &'static psci::PowerStates = &psci::recommended::STATES;
+
         /// Turns the clearing of the Normal world's RAM at the next boot on or
         /// off, and says whether it was on.
         fn mem_protect(enable: bool) -> bool;

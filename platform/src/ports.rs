@@ -6,6 +6,7 @@ use core::marker::PhantomData;
 
 use aarch64_cpu::registers::{CNTFRQ_EL0, CNTPCT_EL0, Readable};
 use arm_gic::IntId;
+use psci::{PowerLevel, PowerOnFailed, PowerStates};
 use sdei::{Interrupts, Owner};
 use sdei_aarch64::Machine;
 
@@ -165,12 +166,12 @@ impl<B: Platform> psci::Port for PsciPort<B> {
         B::pe_count()
     }
 
-    fn mpidr(&self, pe: usize) -> u64 {
+    fn affinity(&self, pe: usize) -> u64 {
         B::pe_affinity(pe)
     }
 
-    fn pe_index(&self, mpidr: u64) -> Option<usize> {
-        B::pe_index(mpidr)
+    fn pe_index(&self, affinity: u64) -> Option<usize> {
+        B::pe_index(affinity)
     }
 
     #[inline(always)]
@@ -178,19 +179,29 @@ impl<B: Platform> psci::Port for PsciPort<B> {
         relax();
     }
 
-    fn power_on(&self, pe: usize) {
+    #[inline(always)]
+    fn power_on(&self, pe: usize) -> Result<(), PowerOnFailed> {
         B::power_on(pe);
+        Ok(())
     }
 
     fn is_nonsecure_ram(&self, base: u64, length: u64) -> bool {
         B::is_nonsecure_ram(base, length)
     }
 
+    #[inline(always)]
     fn features(&self) -> psci::Features {
         B::PSCI
     }
 
-    fn cluster(&self, pe: usize) -> usize {
+    #[inline(always)]
+    fn power_states(&self) -> &'static PowerStates {
+        B::POWER_STATES
+    }
+
+    #[inline(always)]
+    fn domain(&self, pe: usize, _level: PowerLevel) -> usize {
+        // Clusters are the one level between the PEs and the system.
         B::cluster(pe)
     }
 

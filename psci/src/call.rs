@@ -1,8 +1,8 @@
 //! Every call: decoded, checked, answered.
 
-use crate::states::{self, State};
-use crate::{Caller, Entry, ExecutionState, Outcome, Port, PowerLevel, PowerState, Psci, Suspend};
-use crate::{Features, features};
+use crate::states;
+use crate::{Caller, Entry, ExecutionState, Features, Outcome, Port, PowerLevel, Psci, Suspend};
+use crate::{Format, features};
 use arm_psci::{AffinityInfo, ErrorCode, FunctionId, Mpidr, SuspendMode, SystemOff2Type};
 
 /// `PSCI_VERSION`'s answer: 1.3 (DEN0022 5.1.1).
@@ -69,15 +69,18 @@ impl<P: Port> Psci<'_, P> {
     ) -> Result<Outcome, ErrorCode> {
         use FunctionId::*;
         let offered = self.port.features();
-        if features::flags(function, &offered).is_none() {
+        if !features::offers(&offered, function) {
             return Err(ErrorCode::NotSupported);
         }
         match function {
             PsciVersion => Ok(Outcome::Return(VERSION.into())),
-            PsciFeatures => psci_features(x1 as u32, &offered),
+            PsciFeatures => {
+                let format = self.port.power_states().format();
+                psci_features(x1 as u32, &offered, format)
+            }
             CpuOn32 | CpuOn64 => self.cpu_on(x1, self.entry(caller, x2, x3)),
             CpuOff | CpuFreeze => {
-                self.tree.leave()?;
+                self.leave()?;
                 Ok(if function == CpuOff {
                     Outcome::Off
                 } else {
@@ -87,34 +90,26 @@ impl<P: Port> Psci<'_, P> {
             AffinityInfo32 => self.affinity_info(x1, x2 as u32, 2),
             AffinityInfo64 => self.affinity_info(x1, x2 as u32, 3),
             CpuSuspend32 | CpuSuspend64 => {
-                let state = power_state(x1 as u32, &offered)?;
-                self.cpu_suspend(me, caller, state, self.entry(caller, x2, x3))
+                self.cpu_suspend(me, caller, x1 as u32, self.entry(caller, x2, x3))
             }
             CpuDefaultSuspend32 | CpuDefaultSuspend64 => {
-                self.cpu_default_suspend(me, caller, &offered, self.entry(caller, x1, x2))
+                self.cpu_default_suspend(me, caller, self.entry(caller, x1, x2))
             }
             SystemSuspend32 | SystemSuspend64 => {
                 self.system_suspend(me, caller, self.entry(caller, x1, x2))
             }
             PsciSetSuspendMode => {
                 let mode = SuspendMode::try_from(x1 as u32)?;
-                let pes = self.port.pe_count();
-                self.tree.set_suspend_mode(mode, pes).map(|()| SUCCESS)
+                self.set_suspend_mode(mode).map(|()| SUCCESS)
             }
             NodeHwState32 | NodeHwState64 => {
-                let place = self.place(self.pe(x1)?);
-                let level = PowerLevel::decode(x2 & u64::from(u32::MAX))?;
-                let state = self.tree.hw_state(place, level);
+                let pe = self.pe(x1)?;
+                let level = PowerLevel::from_number(x2 & u64::from(u32::MAX));
+                let state = self.hw_state(pe, level.ok_or(ErrorCode::InvalidParameters)?)?;
                 Ok(Outcome::Return(u32::from(state).into()))
             }
-            PsciStatResidency32 | PsciStatResidency64 => {
-                let (residency, _) = self.statistics(x1, x2 as u32, &offered)?;
-                Ok(Outcome::Return(residency))
-            }
-            PsciStatCount32 | PsciStatCount64 => {
-                let (_, count) = self.statistics(x1, x2 as u32, &offered)?;
-                Ok(Outcome::Return(count))
-            }
+            PsciStatResidency32 | PsciStatResidency64 => self.stat(x1, x2 as u32, false),
+            PsciStatCount32 | PsciStatCount64 => self.stat(x1, x2 as u32, true),
             MigrateInfoType => {
                 let answer = arm_psci::MigrateInfoType::MigrationNotRequired;
                 Ok(Outcome::Return(u32::from(answer).into()))
@@ -122,7 +117,7 @@ impl<P: Port> Psci<'_, P> {
             SystemOff => Ok(Outcome::SystemOff),
             SystemOff232 | SystemOff264 => system_off2(x1 as u32, x2),
             SystemReset => Ok(Outcome::SystemReset),
-            SystemReset232 | SystemReset264 => system_reset2(x1 as u32),
+            SystemReset232 | SystemReset264 => self.system_reset2(x1 as u32, x2, &offered),
             MemProtect => {
                 let before = self.port.mem_protect(x1 as u32 != 0);
                 Ok(Outcome::Return(before.into()))
@@ -147,18 +142,11 @@ impl<P: Port> Psci<'_, P> {
         // A caller that is refused asks again, and one that is not ends a state (OFF) that another
         // PE may be waiting for in AFFINITY_INFO: the others' turn first.
         P::relax();
-        self.tree.turn_on(self.place(target), self.now(), || {
-            match states::of(self.pes, target) {
-                State::Off => {}
-                State::Pending => return Err(ErrorCode::OnPending),
-                State::On => return Err(ErrorCode::AlreadyOn),
-                State::Failed => return Err(ErrorCode::InternalFailure),
-            }
-            self.pes[target].set_entry(entry);
-            states::turn_on(self.pes, target, true);
-            Ok(())
-        })?;
-        self.port.power_on(target);
+        self.turn_on(target, &entry)?;
+        // It is off again if it could not start, unless it did all the same.
+        if self.port.power_on(target).is_err() && self.turn_back_off(target) {
+            return Err(ErrorCode::InternalFailure);
+        }
         Ok(SUCCESS)
     }
 
@@ -180,12 +168,12 @@ impl<P: Port> Psci<'_, P> {
         };
         let target = affinity(target)?;
         let first = self.first_not_below(target & !ignored);
-        let end = self.first_not_below((target | ignored) + 1);
+        let end = self.first_not_below((target | ignored).wrapping_add(1));
         if first >= end {
             return Err(ErrorCode::InvalidParameters);
         }
-        let last = end - 1;
-        answer(self.tree.frozen(|| states::of_all(self.pes, first, last)))
+        let last = end.wrapping_sub(1);
+        answer(self.frozen(|| states::of_all(self.pes, first, last)))
     }
 
     /// The index of the first PE whose affinity fields are not below `affinity`; the number of PEs
@@ -193,9 +181,10 @@ impl<P: Port> Psci<'_, P> {
     fn first_not_below(&self, affinity: u64) -> usize {
         let (mut first, mut end) = (0, self.port.pe_count());
         while first < end {
-            let middle = (first + end) / 2;
-            if self.port.mpidr(middle) < affinity {
-                first = middle + 1;
+            // A slice is not so long that this overflows.
+            let middle = first.wrapping_add(end) / 2;
+            if self.port.affinity(middle) < affinity {
+                first = middle.wrapping_add(1);
             } else {
                 end = middle;
             }
@@ -208,21 +197,22 @@ impl<P: Port> Psci<'_, P> {
         &self,
         me: usize,
         caller: Caller,
-        state: PowerState,
+        state: u32,
         entry: Result<Entry, ErrorCode>,
     ) -> Result<Outcome, ErrorCode> {
-        let entry = match state.suspend {
-            Suspend::Standby => None,
-            Suspend::PowerDown(_) => Some(entry?),
+        let (suspend, last) = self.port.power_states().decode(state)?;
+        let standby = suspend == Suspend::Standby;
+        let entry = if standby {
+            None
+        } else {
+            Some(entry_from(caller, entry)?)
         };
-        if entry.is_some() && caller.in_handler {
-            return Err(ErrorCode::Denied);
-        }
-        let level = self.tree.suspend(self.place(me), state, self.now())?;
-        if let Some(entry) = entry {
-            self.pes[me].set_entry(entry);
-        }
-        Ok(level.map_or(Outcome::Standby, Outcome::PowerDown))
+        let level = self.suspend(me, suspend, Some(last), entry.as_ref())?;
+        Ok(if standby {
+            Outcome::Standby
+        } else {
+            Outcome::PowerDown(level)
+        })
     }
 
     /// `CPU_DEFAULT_SUSPEND` (DEN0022 5.1.17): the deepest state that concerns only the PE itself.
@@ -230,22 +220,16 @@ impl<P: Port> Psci<'_, P> {
         &self,
         me: usize,
         caller: Caller,
-        offered: &Features,
         entry: Result<Entry, ErrorCode>,
     ) -> Result<Outcome, ErrorCode> {
-        let entry = entry?;
-        let place = self.place(me);
-        if offered.power_down.is_none() {
-            self.tree
-                .default_suspend(place, Suspend::Standby, self.now());
+        if !self.port.power_states().power_down() {
+            entry?;
+            self.suspend(me, Suspend::Standby, None, None)?;
             return Ok(Outcome::Standby);
         }
-        if caller.in_handler {
-            return Err(ErrorCode::Denied);
-        }
+        let entry = entry_from(caller, entry)?;
         let down = Suspend::PowerDown(PowerLevel::Pe);
-        self.tree.default_suspend(place, down, self.now());
-        self.pes[me].set_entry(entry);
+        self.suspend(me, down, None, Some(&entry))?;
         Ok(Outcome::PowerDown(PowerLevel::Pe))
     }
 
@@ -256,25 +240,36 @@ impl<P: Port> Psci<'_, P> {
         caller: Caller,
         entry: Result<Entry, ErrorCode>,
     ) -> Result<Outcome, ErrorCode> {
-        let entry = entry?;
-        if caller.in_handler {
-            return Err(ErrorCode::Denied);
-        }
-        self.tree.system_suspend(self.place(me), self.now())?;
-        self.pes[me].set_entry(entry);
+        let entry = entry_from(caller, entry)?;
+        self.suspend_system(me, &entry)?;
         Ok(Outcome::SystemSuspend)
     }
 
     /// `PSCI_STAT_RESIDENCY` and `PSCI_STAT_COUNT` (DEN0022 5.1.21, 5.1.22).
-    fn statistics(
+    fn stat(&self, target: u64, state: u32, count: bool) -> Result<Outcome, ErrorCode> {
+        let pe = self.pe(target)?;
+        let (suspend, _) = self.port.power_states().decode(state)?;
+        let value = self.statistics(pe, suspend, count)?;
+        Ok(Outcome::Return(value))
+    }
+
+    /// `SYSTEM_RESET2` (DEN0022 5.1.12). The cookie is for the resets of a vendor.
+    fn system_reset2(
         &self,
-        target: u64,
-        state: u32,
+        reset_type: u32,
+        cookie: u64,
         offered: &Features,
-    ) -> Result<(u64, u64), ErrorCode> {
-        let place = self.place(self.pe(target)?);
-        let state = power_state(state, offered)?;
-        Ok(self.tree.statistics(place, state.suspend))
+    ) -> Result<Outcome, ErrorCode> {
+        const SYSTEM_WARM_RESET: u32 = 0;
+        const VENDOR: u32 = 1 << 31;
+        if reset_type == SYSTEM_WARM_RESET && offered.warm_reset {
+            return Ok(Outcome::SystemWarmReset);
+        }
+        let vendor = offered.vendor_reset && reset_type & VENDOR != 0;
+        if vendor && self.port.has_vendor_reset(reset_type, cookie) {
+            return Ok(Outcome::SystemVendorReset { reset_type, cookie });
+        }
+        Err(ErrorCode::InvalidParameters)
     }
 
     /// The PE that an MPIDR argument names.
@@ -306,13 +301,22 @@ impl<P: Port> Psci<'_, P> {
 }
 
 /// `PSCI_FEATURES` (DEN0022 5.1.15).
-fn psci_features(fid: u32, offered: &Features) -> Result<Outcome, ErrorCode> {
+fn psci_features(fid: u32, offered: &Features, format: Format) -> Result<Outcome, ErrorCode> {
     if fid == SMCCC_VERSION {
-        return Ok(Outcome::Return(0));
+        return Ok(SUCCESS);
     }
     let function = FunctionId::try_from(fid)?;
-    let flags = features::flags(function, offered).ok_or(ErrorCode::NotSupported)?;
+    let flags = features::flags(function, offered, format).ok_or(ErrorCode::NotSupported)?;
     Ok(Outcome::Return(flags.into()))
+}
+
+/// The entry of a caller that is about to lose its context, which a handler must not.
+fn entry_from(caller: Caller, entry: Result<Entry, ErrorCode>) -> Result<Entry, ErrorCode> {
+    let entry = entry?;
+    if caller.in_handler {
+        return Err(ErrorCode::Denied);
+    }
+    Ok(entry)
 }
 
 /// `SYSTEM_OFF2` (DEN0022 5.1.10).
@@ -322,26 +326,6 @@ fn system_off2(off_type: u32, cookie: u64) -> Result<Outcome, ErrorCode> {
         // Type 0 stands for HIBERNATE_OFF too.
         (0 | HIBERNATE_OFF, 0) => Ok(Outcome::SystemOff),
         _ => Err(ErrorCode::InvalidParameters),
-    }
-}
-
-/// `SYSTEM_RESET2` (DEN0022 5.1.12). The cookie is for the resets of a vendor.
-fn system_reset2(reset_type: u32) -> Result<Outcome, ErrorCode> {
-    const SYSTEM_WARM_RESET: u32 = 0;
-    match reset_type {
-        SYSTEM_WARM_RESET => Ok(Outcome::SystemWarmReset),
-        _ => Err(ErrorCode::InvalidParameters),
-    }
-}
-
-/// A `power_state` argument that this machine offers.
-fn power_state(power_state: u32, offered: &Features) -> Result<PowerState, ErrorCode> {
-    let state = PowerState::decode(power_state)?;
-    match state.suspend {
-        Suspend::PowerDown(level) if Some(level) > offered.power_down => {
-            Err(ErrorCode::InvalidParameters)
-        }
-        _ => Ok(state),
     }
 }
 

@@ -1,9 +1,10 @@
 //! The state machine of one machine, and the life of a PE in it.
 
 use crate::states;
-use crate::sync::const_unless_loom;
-use crate::tree::{Place, Tree};
-use crate::{Entry, ExecutionState, Pe, Port, PowerLevel};
+use crate::sync::{AtomicBool, AtomicU32, Lock, const_unless_loom};
+use crate::tree::Node;
+use crate::{Domain, Entry, ExecutionState, Pe, Port, PowerLevel};
+use core::sync::atomic::Ordering::Relaxed;
 
 /// What the image knows of the caller of a PSCI call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,7 +17,8 @@ pub struct Caller {
     pub in_handler: bool,
 }
 
-/// What the image does after a call.
+/// What the image does after a call. An image matches all of it: a new variant is a new version of
+/// this crate that is not compatible.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[must_use]
 pub enum Outcome {
@@ -42,71 +44,58 @@ pub enum Outcome {
     SystemReset,
     /// Reset the machine, but keep what a warm reset keeps (DEN0022 5.1.12).
     SystemWarmReset,
+    /// Reset the machine in a way of its vendor, which
+    /// [`Port::has_vendor_reset`] has accepted.
+    SystemVendorReset {
+        /// The type: bit 31 is set.
+        reset_type: u32,
+        /// The caller's cookie.
+        cookie: u64,
+    },
 }
 
 /// The PSCI state machine of one machine.
 ///
 /// Shared by all PEs; where a method takes the index of a PE as `me`, that is the PE that calls
-/// it, and it must be below [`Port::pe_count`].
+/// it, and it must be below [`Port::pe_count`]. For a PE beyond the slice given to
+/// [`new`](Self::new) calls are refused, and all else does nothing.
 #[derive(Debug)]
 pub struct Psci<'a, P> {
     pub(crate) port: &'a P,
     pub(crate) pes: &'a [Pe],
-    pub(crate) tree: Tree,
+    pub(crate) domains: &'a [Domain],
+    pub(crate) system: Lock<Node>,
+    /// Who coordinates. Written with the system's lock held.
+    pub(crate) os_initiated: AtomicBool,
+    /// How many PEs that were not off have failed.
+    pub(crate) failed: AtomicU32,
 }
 
 impl<'a, P> Psci<'a, P> {
     const_unless_loom! {
-        /// A machine with all PEs off. `pes` has room for all that the machine may have.
-        pub fn new(port: &'a P, pes: &'a [Pe]) -> Self {
+        /// A machine with all PEs off. `pes` has room for all that the machine may have, `domains`
+        /// for the power domains between the PEs and the system: see [`Port::domain`].
+        pub fn new(port: &'a P, pes: &'a [Pe], domains: &'a [Domain]) -> Self {
             Self {
                 port,
                 pes,
-                tree: Tree::new(),
+                domains,
+                system: Lock::new(Node::DOWN),
+                os_initiated: AtomicBool::new(false),
+                failed: AtomicU32::new(0),
             }
         }
     }
 }
 
 impl<P: Port> Psci<'_, P> {
-    /// Marks the PE that boots the machine as on. To be called once, by that PE, before it enters
-    /// the Normal world.
-    pub fn boot(&self, me: usize) {
-        self.tree.run(self.place(me), self.now());
-        states::turn_on(self.pes, me, false);
-    }
-
     /// Where an off PE has to go, or `None` if nobody turned it on: a PE that is off asks this
     /// when it starts to wait and after each wake-up. After `Some` the PE is on.
     #[must_use]
     pub fn start(&self, me: usize) -> Option<Entry> {
+        let pe = self.pes.get(me)?;
         // The entry point is overwritten only once the PE is off again.
-        states::start(self.pes, me).then(|| self.pes[me].entry())
-    }
-
-    /// Makes the calling PE off for everyone to see. From here on another PE may turn it on
-    /// again, so this is the last step after [`Outcome::Off`] or [`Outcome::Freeze`], before the
-    /// wait loop. To be called once after each of them, and never else.
-    pub fn off(&self, me: usize) {
-        self.tree
-            .off(self.place(me), self.now(), || states::off(self.pes, me));
-    }
-
-    /// Ends the standby of [`Outcome::Standby`]: to be called after the wake-up.
-    pub fn standby_end(&self, me: usize) {
-        self.tree.run(self.place(me), self.now());
-    }
-
-    /// Ends [`Outcome::PowerDown`] and [`Outcome::SystemSuspend`], and says where the calling PE
-    /// goes: to be called after the wake-up, or at once if an interrupt is already waiting. `None`
-    /// if the PE is not suspended so.
-    ///
-    /// A PE that comes out of a reset finds by [`start`](Self::start) and this what it is to do,
-    /// whatever made it start: if both answer `None`, it is off.
-    #[must_use]
-    pub fn resume(&self, me: usize) -> Option<Entry> {
-        let suspended = self.tree.resume(self.place(me), self.now());
-        suspended.then(|| self.pes[me].entry())
+        states::start(self.pes, me).then(|| pe.entry())
     }
 
     /// A PE has failed: it will never run again below EL3, and is off for everyone to see.
@@ -115,14 +104,8 @@ impl<P: Port> Psci<'_, P> {
     /// Takes no lock, which that PE may have held, and may be called more than once.
     pub fn failed(&self, pe: usize) {
         if states::fail(self.pes, pe) {
-            self.tree.failed();
-        }
-    }
-
-    pub(crate) fn place(&self, pe: usize) -> Place<'_> {
-        Place {
-            pe: &self.pes[pe].node,
-            cluster: &self.pes[self.port.cluster(pe)].cluster,
+            // Relaxed: how many PEs are left is no more than a number.
+            self.failed.fetch_add(1, Relaxed);
         }
     }
 

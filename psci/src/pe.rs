@@ -1,8 +1,9 @@
 //! The state of one PE, and where it goes next.
 
+use crate::activity::Activity;
+use crate::stat::PeStat;
 use crate::states::States;
 use crate::sync::{AtomicU8, AtomicU64, const_unless_loom};
-use crate::tree::{Domain, PeNode};
 use crate::{Entry, ExecutionState};
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -12,16 +13,18 @@ const BIG_ENDIAN: u8 = 1 << 1;
 /// The PSCI state of one PE. A new one is off, and is all zero bits, so that an array of them as
 /// a `static` needs no room in the image.
 ///
-/// The entry point belongs to the caller of `CPU_ON`, which holds the tree's lock, while the PE is
-/// off, and to the PE otherwise.
+/// One PE at a time writes it: the caller of `CPU_ON`, which holds the lock of the PE's lowest
+/// domain, while the PE is off, and otherwise the PE itself.
 #[derive(Debug)]
+// A PE in standby writes its own, and no other PE's, cache line.
+#[repr(align(64))]
 pub struct Pe {
     flags: AtomicU8,
+    activity: AtomicU8,
     address: AtomicU64,
     context: AtomicU64,
-    pub(crate) node: PeNode,
-    /// The cluster whose index is this PE's: there are at most as many clusters as PEs.
-    pub(crate) cluster: Domain,
+    pub(crate) standby: PeStat,
+    pub(crate) down: PeStat,
     /// The states of the PEs from 32 times this PE's index on.
     pub(crate) states: States,
 }
@@ -32,17 +35,49 @@ impl Pe {
         pub fn new() -> Self {
             Self {
                 flags: AtomicU8::new(0),
+                activity: AtomicU8::new(0),
                 address: AtomicU64::new(0),
                 context: AtomicU64::new(0),
-                node: PeNode::new(),
-                cluster: Domain::new(),
+                standby: PeStat::new(),
+                down: PeStat::new(),
                 states: States::new(),
             }
         }
     }
 
-    /// Sets where the PE goes next. To be called by the owner of the entry point.
-    pub(crate) fn set_entry(&self, entry: Entry) {
+    // Relaxed, here and below: the PE's state hands these on from one writer to the next. A PE that
+    // reads the activity of another one to be sure of it holds the lock with which it is written.
+    pub(crate) fn activity(&self) -> Activity {
+        Activity(self.activity.load(Relaxed))
+    }
+
+    /// The PE does something else from `now` on.
+    pub(crate) fn set_activity(&self, new: Activity, now: u64) {
+        let old = self.activity();
+        self.activity.store(new.0, Relaxed);
+        if old.is_down() != new.is_down() {
+            if new.is_down() {
+                self.down.begin(now);
+            } else {
+                self.down.end(now);
+            }
+        }
+    }
+
+    pub(crate) fn begin_standby(&self, activity: Activity, now: u64) {
+        self.activity.store(activity.0, Relaxed);
+        self.standby.begin(now);
+    }
+
+    pub(crate) fn end_standby(&self, now: u64) {
+        if self.activity().is_standby() {
+            self.activity.store(Activity::RUNNING.0, Relaxed);
+            self.standby.end(now);
+        }
+    }
+
+    /// Sets where the PE goes next.
+    pub(crate) fn set_entry(&self, entry: &Entry) {
         let mut flags = 0;
         if entry.state == ExecutionState::AArch32 {
             flags |= AARCH32;
@@ -50,13 +85,12 @@ impl Pe {
         if entry.big_endian {
             flags |= BIG_ENDIAN;
         }
-        // Relaxed: only the owner of the entry point gets here, and the PE's state hands it on.
         self.flags.store(flags, Relaxed);
         self.address.store(entry.address, Relaxed);
         self.context.store(entry.context, Relaxed);
     }
 
-    /// Where the PE goes next. To be called by the owner of the entry point.
+    /// Where the PE goes next.
     pub(crate) fn entry(&self) -> Entry {
         let flags = self.flags.load(Relaxed);
         Entry {

@@ -3,7 +3,7 @@
 //! A domain of any size is so read in a few loads, and there is nothing else that these bits would
 //! have to agree with.
 //!
-//! PEs go from off to pending, and from on to off, with the tree's lock held: with it, 'no PE of
+//! PEs go from off to pending, and from on to off, with the system's lock held: with it, 'no PE of
 //! these is on' has an answer that no race can make wrong. A PE goes from pending to on, and fails,
 //! without the lock.
 
@@ -49,14 +49,17 @@ impl States {
 /// The word that has the state of a PE, and how far its bits are shifted in it. It is kept in the
 /// [`Pe`] that has the number of the word, so that there is room for all PEs.
 #[inline(always)]
-fn word(pes: &[Pe], pe: usize) -> (&AtomicU64, usize) {
-    (&pes[pe / WIDTH].states.0, pe % WIDTH)
+fn word(pes: &[Pe], pe: usize) -> Option<(&AtomicU64, usize)> {
+    let first = pes.get(pe / WIDTH)?;
+    Some((&first.states.0, pe % WIDTH))
 }
 
 /// The state of one PE.
 #[inline(always)]
 pub(crate) fn of(pes: &[Pe], pe: usize) -> State {
-    let (word, shift) = word(pes, pe);
+    let Some((word, shift)) = word(pes, pe) else {
+        return State::Failed;
+    };
     // Acquire pairs with the Release of `turn_on` and `off`: a PE that starts finds its entry
     // point, and all that the caller of CPU_ON wrote; a caller that is told OFF may reuse what the
     // PE used until then.
@@ -68,21 +71,22 @@ pub(crate) fn of(pes: &[Pe], pe: usize) -> State {
     }
 }
 
-/// What `AFFINITY_INFO` says of the PEs `first..=last`. To be called with the tree's lock held if
-/// they are several: else a PE that turns another on and goes off can be missed twice.
+/// What `AFFINITY_INFO` says of the PEs `first..=last`. To be called with the system's lock held
+/// if they are several: else a PE that turns another on and goes off can be missed twice.
 pub(crate) fn of_all(pes: &[Pe], first: usize, last: usize) -> AffinityInfo {
     let (first_word, last_word) = (first / WIDTH, last / WIDTH);
     let mut found = AffinityInfo::Off;
     let mut number = first_word;
-    while let Some(pe) = pes.get(number)
-        && number <= last_word
-    {
+    while number <= last_word {
+        let Some(pe) = pes.get(number) else {
+            break;
+        };
         let mut bits = u32::MAX;
         if number == first_word {
             bits <<= first % WIDTH;
         }
         if number == last_word {
-            bits &= u32::MAX >> (WIDTH - 1 - last % WIDTH);
+            bits &= u32::MAX >> (31 - last as u32 % 32);
         }
         // Acquire: see `of`.
         let states = pe.states.0.load(Acquire);
@@ -93,43 +97,68 @@ pub(crate) fn of_all(pes: &[Pe], first: usize, last: usize) -> AffinityInfo {
         if bits != 0 {
             found = AffinityInfo::OnPending;
         }
-        number += 1;
+        number = number.wrapping_add(1);
     }
     found
 }
 
-/// Off → pending, or on if it runs without a `CPU_ON`. To be called with the tree's lock held, once
-/// its entry point is set.
-pub(crate) fn turn_on(pes: &[Pe], pe: usize, pending: bool) {
-    let (word, shift) = word(pes, pe);
-    let bits = if pending { PRESENT | PENDING } else { PRESENT };
-    // Release: see `of`.
-    word.fetch_or(bits << shift, Release);
-}
-
-/// Pending → on, and whether it was pending. Only the PE itself calls this.
-pub(crate) fn start(pes: &[Pe], pe: usize) -> bool {
-    let (word, shift) = word(pes, pe);
-    let pending = PRESENT | PENDING;
-    // Acquire: see `of`.
-    let starts = word.load(Acquire) >> shift & pending == pending;
-    if starts {
-        // Relaxed: what it did before is published when it goes off.
-        word.fetch_and(!(PENDING << shift), Relaxed);
+/// Whether `is` answers yes for a PE that is not off and has not failed. Looks at a word for every 32
+/// PEs, and at such PEs.
+pub(crate) fn any_present(pes: &[Pe], is: impl Fn(&Pe) -> bool) -> bool {
+    let mut first = 0;
+    for word in pes {
+        if first >= pes.len() {
+            break;
+        }
+        // Relaxed: each PE is asked on its own.
+        let mut present = word.states.0.load(Relaxed) >> WIDTH;
+        while present != 0 {
+            let pe = pes.get(first | present.trailing_zeros() as usize);
+            if pe.is_some_and(&is) {
+                return true;
+            }
+            present &= present.wrapping_sub(1);
+        }
+        first = first.wrapping_add(WIDTH);
     }
-    starts
+    false
 }
 
-/// On → off. To be called with the tree's lock held.
+/// Off → pending, or on if it runs without a `CPU_ON`. To be called with the system's lock held,
+/// once its entry point is set.
+pub(crate) fn turn_on(pes: &[Pe], pe: usize, pending: bool) {
+    if let Some((word, shift)) = word(pes, pe) {
+        let bits = if pending { PRESENT | PENDING } else { PRESENT };
+        // Release: see `of`.
+        word.fetch_or(bits << shift, Release);
+    }
+}
+
+/// Pending → on, and whether it was pending. Only the PE itself calls this, or in its place the PE
+/// that has turned it on.
+pub(crate) fn start(pes: &[Pe], pe: usize) -> bool {
+    let Some((word, shift)) = word(pes, pe) else {
+        return false;
+    };
+    let pending = PRESENT | PENDING;
+    let is_pending = |states: u64| states >> shift & pending == pending;
+    // Acquire: see `of`. The first look keeps a PE failed that is; the second one is only one PE's.
+    is_pending(word.load(Relaxed)) && is_pending(word.fetch_and(!(PENDING << shift), Acquire))
+}
+
+/// On → off. To be called with the system's lock held.
 pub(crate) fn off(pes: &[Pe], pe: usize) {
-    let (word, shift) = word(pes, pe);
-    // Release: see `of`.
-    word.fetch_and(!(PRESENT << shift), Release);
+    if let Some((word, shift)) = word(pes, pe) {
+        // Release: see `of`.
+        word.fetch_and(!(PRESENT << shift), Release);
+    }
 }
 
 /// → failed. The answer is whether the PE was not off.
 pub(crate) fn fail(pes: &[Pe], pe: usize) -> bool {
-    let (word, shift) = word(pes, pe);
+    let Some((word, shift)) = word(pes, pe) else {
+        return false;
+    };
     // In this order nobody finds the PE off in between.
     word.fetch_or(PENDING << shift, AcqRel);
     let before = word.fetch_and(!(PRESENT << shift), AcqRel);

@@ -110,7 +110,7 @@ pub fn by_function(
     Ok(functions)
 }
 
-const OURS: [&str; 4] = ["bl31", "platform", "psci", "sdei"];
+const OURS: [&str; 4] = ["bl31", "platform", "psci_el3", "sdei"];
 
 fn function(loader: &Loader, pc: u64) -> String {
     let mut names = Vec::new();

@@ -14,8 +14,8 @@ use crate::{image, install, process, project, rust_target};
 /// `cargo test` does with fewer.
 const SEARCHES: [(&str, &str); 2] = [("PROPTEST_CASES", "5000"), ("SDEI_MODEL_STATES", "8000000")];
 
-/// The crates whose atomics are tested under `loom`, and where their tests for it are.
-const LOOM: [(&str, &[&str]); 2] = [("sdei", &["--lib"]), ("psci", &["--test", "loom"])];
+/// The crates whose atomics are tested under `loom`.
+const LOOM: [&str; 2] = ["sdei", "psci-el3"];
 
 /// How long the fuzzer looks for calls that break the dispatcher, in seconds.
 const FUZZ_SECONDS: u32 = 30;
@@ -31,12 +31,12 @@ pub fn run(filter: Option<&str>) -> Result<Tally> {
         .args(["--", "--show-output"])
         .envs(SEARCHES);
     let mut tally = cargo_test(&mut tests)?;
-    for (package, place) in LOOM {
+    for package in LOOM {
         println!("== unit: {package}, every order of what its atomics do");
         let mut tests = rust_target::cargo();
         tests
             .args(["test", "--package", package])
-            .args(place)
+            .arg("--lib")
             .args(filter)
             .env("RUSTFLAGS", "--cfg loom")
             // Its own: every dependency is built anew with that flag.

@@ -16,7 +16,6 @@ use arm_fvp_base_pac::MemoryMap;
 use arm_gic::IntId;
 use dtoolkit::fdt::Fdt;
 use dtoolkit::{Node, Property};
-use psci::PowerLevel;
 
 use crate::console::{Consoles, log_level_named};
 pub use crate::events::{EVENTS, PRIVATE_EVENTS, SHARED_EVENTS};
@@ -77,18 +76,16 @@ impl Platform for Board {
 
     const POWERS_DOWN: bool = true;
 
-    const PSCI: psci::Features = psci::Features {
-        power_down: Some(PowerLevel::System),
-        os_initiated: true,
-        cpu_default_suspend: true,
-        cpu_freeze: true,
-        node_hw_state: true,
-        system_suspend: true,
-        hibernate_off: true,
-        warm_reset: true,
-        mem_protect: true,
-        statistics: true,
-    };
+    const PSCI: psci::Features = psci::Features::NONE
+        .os_initiated()
+        .cpu_default_suspend()
+        .cpu_freeze()
+        .node_hw_state()
+        .system_suspend()
+        .hibernate_off()
+        .warm_reset()
+        .mem_protect()
+        .statistics();
 
     unsafe fn prepare() {
         // SAFETY: the caller's promise: the caches of all PEs are off.

@@ -12,7 +12,6 @@ mod protect;
 use aarch64_cpu::registers::{MPIDR_EL1, Readable};
 use arm_gic::IntId;
 use dtoolkit::fdt::Fdt;
-use psci::PowerLevel;
 
 use crate::console::{Consoles, log_level_named};
 pub use crate::events::{EVENTS, PRIVATE_EVENTS, SHARED_EVENTS};
@@ -69,18 +68,16 @@ impl Platform for Board {
     ];
 
     // A PE that is down waits in EL3 and comes back as if from cold.
-    const PSCI: psci::Features = psci::Features {
-        power_down: Some(PowerLevel::System),
-        os_initiated: true,
-        cpu_default_suspend: true,
-        cpu_freeze: true,
-        node_hw_state: true,
-        system_suspend: true,
-        hibernate_off: true,
-        warm_reset: true,
-        mem_protect: true,
-        statistics: true,
-    };
+    const PSCI: psci::Features = psci::Features::NONE
+        .os_initiated()
+        .cpu_default_suspend()
+        .cpu_freeze()
+        .node_hw_state()
+        .system_suspend()
+        .hibernate_off()
+        .warm_reset()
+        .mem_protect()
+        .statistics();
 
     fn consoles() -> &'static Consoles {
         &CONSOLES

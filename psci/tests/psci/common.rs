@@ -1,6 +1,9 @@
 //! A machine to ask: ten PEs in three clusters.
 
-use psci::{Caller, ExecutionState, Features, Outcome, Pe, Port, PowerLevel, Psci};
+use psci_el3::{
+    Caller, Domain, ExecutionState, Features, Outcome, Pe, Port, PowerLevel, PowerOnFailed,
+    PowerStates, Psci, recommended,
+};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -49,18 +52,16 @@ pub const MPIDRS: [u64; 10] = [
     0x1_0000_0001,
 ];
 
-pub const ALL: Features = Features {
-    power_down: Some(PowerLevel::System),
-    os_initiated: true,
-    cpu_default_suspend: true,
-    cpu_freeze: true,
-    node_hw_state: true,
-    system_suspend: true,
-    hibernate_off: true,
-    warm_reset: true,
-    mem_protect: true,
-    statistics: true,
-};
+pub const ALL: Features = Features::NONE
+    .os_initiated()
+    .cpu_default_suspend()
+    .cpu_freeze()
+    .node_hw_state()
+    .system_suspend()
+    .hibernate_off()
+    .warm_reset()
+    .mem_protect()
+    .statistics();
 
 pub const AARCH64: Caller = Caller {
     state: ExecutionState::AArch64,
@@ -70,26 +71,36 @@ pub const AARCH64: Caller = Caller {
 
 pub struct Board {
     pub features: Features,
+    pub states: &'static PowerStates,
+    /// PEs that the hardware doesn't power on.
+    pub broken: Mutex<Vec<usize>>,
     pub turned_on: Mutex<Vec<usize>>,
     pub clock: AtomicU64,
     pub protect: AtomicBool,
+    /// The one reset that the vendor has.
+    pub vendor_reset: Option<(u32, u64)>,
 }
 
 impl Port for Board {
     fn pe_count(&self) -> usize {
         MPIDRS.len()
     }
-    fn mpidr(&self, pe: usize) -> u64 {
+    fn affinity(&self, pe: usize) -> u64 {
         MPIDRS[pe]
     }
-    fn pe_index(&self, mpidr: u64) -> Option<usize> {
-        MPIDRS.iter().position(|&pe| pe == mpidr)
+    fn pe_index(&self, affinity: u64) -> Option<usize> {
+        MPIDRS.iter().position(|&pe| pe == affinity)
     }
-    fn cluster(&self, pe: usize) -> usize {
+    fn domain(&self, pe: usize, level: PowerLevel) -> usize {
+        assert_eq!(level, PowerLevel::Level1);
         pe / 4
     }
-    fn power_on(&self, pe: usize) {
+    fn power_on(&self, pe: usize) -> Result<(), PowerOnFailed> {
+        if self.broken.lock().unwrap().contains(&pe) {
+            return Err(PowerOnFailed);
+        }
         self.turned_on.lock().unwrap().push(pe);
+        Ok(())
     }
     fn is_nonsecure_ram(&self, base: u64, length: u64) -> bool {
         assert!(length != 0);
@@ -99,8 +110,15 @@ impl Port for Board {
     fn features(&self) -> Features {
         self.features
     }
+    fn power_states(&self) -> &'static PowerStates {
+        self.states
+    }
     fn microseconds(&self) -> u64 {
         self.clock.load(Relaxed)
+    }
+    fn has_vendor_reset(&self, reset_type: u32, cookie: u64) -> bool {
+        assert!(reset_type >> 31 == 1);
+        self.vendor_reset == Some((reset_type, cookie))
     }
     fn mem_protect(&self, enable: bool) -> bool {
         self.protect.swap(enable, Relaxed)
@@ -110,17 +128,29 @@ impl Port for Board {
 /// The machine under test; PE 0 has booted.
 pub type Machine = Psci<'static, Board>;
 
-/// A machine with these optional calls. Tests are short-lived, so it is leaked.
+/// A machine with these optional calls, and all four states. Tests are short-lived, so it is leaked.
 pub fn machine(features: Features) -> (&'static Machine, &'static Board) {
+    machine_with(features, &recommended::STATES)
+}
+
+/// As [`machine`], with these states for CPU_SUSPEND.
+pub fn machine_with(
+    features: Features,
+    states: &'static PowerStates,
+) -> (&'static Machine, &'static Board) {
     let board = Box::leak(Box::new(Board {
         features,
+        states,
+        broken: Mutex::new(Vec::new()),
         turned_on: Mutex::new(Vec::new()),
         clock: AtomicU64::new(0),
         protect: AtomicBool::new(false),
+        vendor_reset: Some((0x8000_0007, 42)),
     }));
     // More room than PEs, as in an image for machines of any size.
     let pes = Box::leak(Box::new([const { Pe::new() }; 16]));
-    let psci = Box::leak(Box::new(Psci::new(board, pes)));
+    let domains = Box::leak(Box::new([const { Domain::new() }; 3]));
+    let psci = Box::leak(Box::new(Psci::new(board, pes, domains)));
     psci.boot(0);
     (psci, board)
 }

@@ -1,7 +1,7 @@
 //! AFFINITY_INFO of many PEs, compared with a look at each of them.
 
 use crate::common::{AARCH64, AFFINITY_INFO, CPU_OFF, CPU_ON, ENTRY, OFF, ON, PENDING};
-use psci::{Caller, Features, Outcome, Pe, Port, Psci};
+use psci_el3::{Caller, Features, Outcome, Pe, Port, PowerOnFailed, Psci};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -17,14 +17,16 @@ impl Port for Board {
     fn pe_count(&self) -> usize {
         self.mpidrs.len()
     }
-    fn mpidr(&self, pe: usize) -> u64 {
+    fn affinity(&self, pe: usize) -> u64 {
         self.looks.fetch_add(1, Relaxed);
         self.mpidrs[pe]
     }
-    fn pe_index(&self, mpidr: u64) -> Option<usize> {
-        self.mpidrs.binary_search(&mpidr).ok()
+    fn pe_index(&self, affinity: u64) -> Option<usize> {
+        self.mpidrs.binary_search(&affinity).ok()
     }
-    fn power_on(&self, _pe: usize) {}
+    fn power_on(&self, _pe: usize) -> Result<(), PowerOnFailed> {
+        Ok(())
+    }
     fn is_nonsecure_ram(&self, _base: u64, _length: u64) -> bool {
         true
     }
@@ -47,7 +49,7 @@ impl Machine {
             mpidrs: mpidrs.into_iter().collect(),
             looks: AtomicUsize::new(0),
         }));
-        let psci = Psci::new(&*board, Vec::leak(pes));
+        let psci = Psci::new(&*board, Vec::leak(pes), &[]);
         let mut machine = Self {
             psci,
             board,

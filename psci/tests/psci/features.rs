@@ -1,7 +1,9 @@
 //! PSCI_FEATURES, function IDs, result widths and the calls for the whole system.
 
 use crate::common::*;
-use psci::{Caller, ExecutionState, Features, Outcome, PowerLevel};
+use psci_el3::{
+    Caller, ExecutionState, Features, Format, Outcome, PowerLevel, PowerStates, Suspend,
+};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Sets one feature.
@@ -25,7 +27,7 @@ const ALWAYS: [(u32, u64); 13] = [
 ];
 
 /// Function IDs that depend on a feature, with what PSCI_FEATURES says of them.
-const OPTIONAL: [(&[u32], u64, Offer); 9] = [
+const OPTIONAL: [(&[u32], u64, Offer); 10] = [
     (&[0x8400_000f], 0, |f| f.os_initiated = true),
     (&[0x8400_000c, 0xc400_000c], 0, |f| {
         f.cpu_default_suspend = true
@@ -35,6 +37,7 @@ const OPTIONAL: [(&[u32], u64, Offer); 9] = [
     (&[0x8400_000e, 0xc400_000e], 0, |f| f.system_suspend = true),
     (&[0x8400_0015, 0xc400_0015], 1, |f| f.hibernate_off = true),
     (&[0x8400_0012, 0xc400_0012], 0, |f| f.warm_reset = true),
+    (&[0x8400_0012, 0xc400_0012], 0, |f| f.vendor_reset = true),
     (&[0x8400_0013, 0x8400_0014, 0xc400_0014], 0, |f| {
         f.mem_protect = true
     }),
@@ -205,6 +208,42 @@ fn off_and_reset() {
 }
 
 #[test]
+fn a_vendor_has_its_own_resets() {
+    let vendor = Outcome::SystemVendorReset {
+        reset_type: 0x8000_0007,
+        cookie: 42,
+    };
+    for (features, warm) in [
+        (ALL.vendor_reset(), Outcome::SystemWarmReset),
+        (Features::NONE.vendor_reset(), error(INVALID_PARAMETERS)),
+    ] {
+        let (psci, _) = machine(features);
+        for fid in [0x8400_0012, 0xc400_0012] {
+            let reset = |reset_type, cookie| call(psci, 0, fid, [reset_type, cookie, 0]);
+            assert_eq!(reset(0x8000_0007, 42), vendor);
+            assert_eq!(reset(0, 42), warm);
+            for (reset_type, cookie) in [(7, 42), (0x8000_0007, 41), (0x8000_0006, 42), (1, 0)] {
+                assert_eq!(reset(reset_type, cookie), error(INVALID_PARAMETERS));
+            }
+        }
+        // Only the SMC64 call has the upper half of the cookie.
+        let args = [0x8000_0007, 1 << 32 | 42, 0];
+        assert_eq!(call(psci, 0, 0x8400_0012, args), vendor);
+        let refused = call(psci, 0, 0xc400_0012, args);
+        assert_eq!(refused, error(INVALID_PARAMETERS));
+    }
+    // Not offered: the board isn't asked.
+    let (psci, _) = machine(ALL);
+    refused(
+        psci,
+        0,
+        0xc400_0012,
+        [0x8000_0007, 42, 0],
+        INVALID_PARAMETERS,
+    );
+}
+
+#[test]
 fn mem_protect_tells_the_setting_before() {
     let (psci, board) = machine(ALL);
     let set = |on| value(psci, 0, 0x8400_0013, [on, 0, 0]);
@@ -238,20 +277,17 @@ fn check_range_accepts_nonsecure_ram_alone() {
 }
 
 #[test]
-fn power_states_deeper_than_offered_are_invalid() {
-    let states = [0x4000_0002, 0x4000_0022, 0x4000_0222];
-    for (offered, levels) in [
-        (None, 0),
-        (Some(PowerLevel::Pe), 1),
-        (Some(PowerLevel::Cluster), 2),
-        (Some(PowerLevel::System), 3),
-    ] {
-        for (index, state) in states.into_iter().enumerate() {
-            let features = Features {
-                power_down: offered,
-                ..ALL
-            };
-            let (psci, _) = machine(features);
+fn power_states_that_are_not_offered_are_invalid() {
+    static STATES: [(u32, Suspend); 3] = [
+        (0x4000_0002, Suspend::PowerDown(PowerLevel::Pe)),
+        (0x4000_0022, Suspend::PowerDown(PowerLevel::Level1)),
+        (0x4000_0222, Suspend::PowerDown(PowerLevel::Level2)),
+    ];
+    for levels in 0..=STATES.len() {
+        for (index, (state, _)) in STATES.into_iter().enumerate() {
+            let state = state.into();
+            let offered = PowerStates::new(Format::Extended, PowerLevel::Level2, &STATES[..levels]);
+            let (psci, _) = machine_with(ALL, Box::leak(Box::new(offered)));
             let suspend = call(psci, 0, CPU_SUSPEND, [state, ENTRY, 0]);
             let count = call(psci, 0, STAT_COUNT, [0, state, 0]);
             let invalid = error(INVALID_PARAMETERS);

@@ -3,7 +3,7 @@
 //! suspended.
 
 use crate::common::*;
-use psci::{Outcome, PowerLevel};
+use psci_el3::{Outcome, PowerLevel};
 
 const CPU_DEFAULT_SUSPEND: u32 = 0xc400_000c;
 const PES: usize = MPIDRS.len();
@@ -95,9 +95,9 @@ impl Model {
             self.system_up = level < 2;
         }
         Outcome::PowerDown(if !self.system_up {
-            PowerLevel::System
+            PowerLevel::Level2
         } else if !self.up[cluster] {
-            PowerLevel::Cluster
+            PowerLevel::Level1
         } else {
             PowerLevel::Pe
         })

@@ -1,7 +1,7 @@
 //! CPU_ON, CPU_OFF, CPU_FREEZE, AFFINITY_INFO.
 
 use crate::common::*;
-use psci::{Caller, Entry, ExecutionState, Outcome};
+use psci_el3::{Caller, Entry, ExecutionState, Outcome};
 
 const CPU_ON_32: u32 = 0x8400_0003;
 const AFFINITY_INFO_32: u32 = 0x8400_0004;

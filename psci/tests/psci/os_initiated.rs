@@ -1,7 +1,7 @@
 //! PSCI_SET_SUSPEND_MODE, and CPU_SUSPEND in OS-initiated mode.
 
 use crate::common::*;
-use psci::{Outcome, PowerLevel};
+use psci_el3::{Outcome, PowerLevel};
 
 const PLATFORM_COORDINATED: u64 = 0;
 const OS_INITIATED: u64 = 1;
@@ -97,10 +97,10 @@ fn a_change_of_mode_leaves_the_domains_of_suspended_pes_as_they_are() {
     let args = [SYSTEM_DOWN, ENTRY, 0];
     refused(psci, 0, CPU_SUSPEND, args, INVALID_PARAMETERS);
     psci.resume(8).unwrap();
-    assert_eq!(power_down(psci, 8, CLUSTER_DOWN), PowerLevel::Cluster);
-    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::System);
+    assert_eq!(power_down(psci, 8, CLUSTER_DOWN), PowerLevel::Level1);
+    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::Level2);
     psci.resume(4).unwrap();
-    assert_eq!(power_down(psci, 4, SYSTEM_DOWN), PowerLevel::System);
+    assert_eq!(power_down(psci, 4, SYSTEM_DOWN), PowerLevel::Level2);
 }
 
 #[test]
@@ -142,14 +142,14 @@ fn back_only_with_all_others_off() {
 #[test]
 fn the_last_pe_takes_its_cluster_and_the_system_down() {
     let psci = os_initiated(&[1, 4]);
-    assert_eq!(power_down(psci, 4, CLUSTER_DOWN), PowerLevel::Cluster);
+    assert_eq!(power_down(psci, 4, CLUSTER_DOWN), PowerLevel::Level1);
     assert_eq!(power_down(psci, 1, PE_DOWN), PowerLevel::Pe);
     // PE 1 asked for no more than its own power-down, but the OS now says that it is enough.
-    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::System);
+    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::Level2);
     let _ = psci.resume(0);
     assert_eq!(hw_state(psci, 0, 1), ON);
     assert_eq!(hw_state(psci, 4, 1), OFF);
-    assert_eq!(power_down(psci, 0, CLUSTER_DOWN), PowerLevel::Cluster);
+    assert_eq!(power_down(psci, 0, CLUSTER_DOWN), PowerLevel::Level1);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn one_that_is_not_the_last_is_denied() {
     power_down(psci, 1, PE_DOWN);
     denied(SYSTEM_DOWN);
     denied(0x4000_2002);
-    assert_eq!(power_down(psci, 0, CLUSTER_DOWN), PowerLevel::Cluster);
+    assert_eq!(power_down(psci, 0, CLUSTER_DOWN), PowerLevel::Level1);
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_pe_on_its_way_counts_as_running() {
     refused(psci, 0, CPU_SUSPEND, [CLUSTER_DOWN, ENTRY, 0], DENIED);
     psci.start(1).unwrap();
     turn_off(psci, 1);
-    assert_eq!(power_down(psci, 0, CLUSTER_DOWN), PowerLevel::Cluster);
+    assert_eq!(power_down(psci, 0, CLUSTER_DOWN), PowerLevel::Level1);
 }
 
 #[test]
@@ -198,8 +198,8 @@ fn a_child_in_a_state_that_does_not_fit_is_invalid() {
     // Cluster 1 has no running PE, but was left up.
     invalid(SYSTEM_DOWN);
     let _ = psci.resume(4);
-    assert_eq!(power_down(psci, 4, CLUSTER_DOWN), PowerLevel::Cluster);
-    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::System);
+    assert_eq!(power_down(psci, 4, CLUSTER_DOWN), PowerLevel::Level1);
+    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::Level2);
 }
 
 #[test]
@@ -210,5 +210,5 @@ fn cpu_off_is_coordinated_by_the_platform() {
     turn_off(psci, 5);
     assert_eq!(hw_state(psci, 4, 1), OFF);
     // With the PEs of cluster 1 off, PE 0 is the last of the system.
-    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::System);
+    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::Level2);
 }

@@ -1,8 +1,8 @@
-//! PEs as threads. What exactly one of them may get, exactly one gets; `tests/loom.rs` tries every
+//! PEs as threads. What exactly one of them may get, exactly one gets; `src/loom.rs` tries every
 //! order of a few steps, this many orders of many steps.
 
 use crate::common::*;
-use psci::Outcome;
+use psci_el3::Outcome;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
@@ -84,7 +84,7 @@ fn the_last_of_racing_suspends_takes_the_domains_down() {
             scope.spawn(move || {
                 for _ in 0..ROUNDS {
                     barrier.wait();
-                    if power_down(psci, me, SYSTEM_DOWN) == psci::PowerLevel::System {
+                    if power_down(psci, me, SYSTEM_DOWN) == psci_el3::PowerLevel::Level2 {
                         systems.fetch_add(1, SeqCst);
                     }
                     barrier.wait();
@@ -98,6 +98,46 @@ fn the_last_of_racing_suspends_takes_the_domains_down() {
         value(psci, 0, STAT_COUNT, [0, SYSTEM_DOWN, 0]),
         ROUNDS as u64
     );
+}
+
+#[test]
+fn the_last_of_racing_clusters_takes_the_system_down() {
+    const PES: [usize; 4] = [0, 1, 4, 8];
+    let (psci, _) = machine(ALL);
+    for pe in &PES[1..] {
+        turn_on(psci, *pe);
+    }
+    let barrier = Barrier::new(PES.len());
+    let systems = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for me in PES {
+            let (systems, barrier) = (&systems, &barrier);
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    barrier.wait();
+                    // Some come back while others go down.
+                    for _ in 0..(round + me) % 3 {
+                        power_down(psci, me, [CLUSTER_DOWN, SYSTEM_DOWN][me % 2]);
+                        psci.resume(me).unwrap();
+                    }
+                    barrier.wait();
+                    if power_down(psci, me, SYSTEM_DOWN) == psci_el3::PowerLevel::Level2 {
+                        systems.fetch_add(1, SeqCst);
+                    }
+                    barrier.wait();
+                    psci.resume(me).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(systems.load(SeqCst), ROUNDS);
+    for pe in PES {
+        assert_eq!(hw_state(psci, pe, 1), ON);
+    }
+    for pe in &PES[1..] {
+        turn_off(psci, *pe);
+        assert_eq!(hw_state(psci, *pe, 1), if *pe == 1 { ON } else { OFF });
+    }
 }
 
 #[test]
@@ -119,7 +159,7 @@ fn of_racing_last_pes_exactly_one_is_not_denied() {
                         other => {
                             assert_eq!(other, error(DENIED));
                             let alone = call(psci, me, CPU_SUSPEND, [PE_DOWN, ENTRY, 0]);
-                            assert_eq!(alone, Outcome::PowerDown(psci::PowerLevel::Pe));
+                            assert_eq!(alone, Outcome::PowerDown(psci_el3::PowerLevel::Pe));
                         }
                     }
                     barrier.wait();

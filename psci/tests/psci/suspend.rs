@@ -1,7 +1,7 @@
 //! CPU_SUSPEND as the platform coordinates it, CPU_DEFAULT_SUSPEND, SYSTEM_SUSPEND, NODE_HW_STATE.
 
 use crate::common::*;
-use psci::{Caller, ExecutionState, Features, Outcome, PowerLevel};
+use psci_el3::{Caller, ExecutionState, Features, Outcome, PowerLevel, PowerStates};
 
 const CPU_DEFAULT_SUSPEND: u32 = 0xc400_000c;
 const HW_STANDBY: u64 = 2;
@@ -95,19 +95,19 @@ fn a_domain_goes_down_with_the_last_pe_that_needs_it() {
     assert_eq!(power_down(psci, 1, SYSTEM_DOWN), PowerLevel::Pe);
     assert_eq!(power_down(psci, 2, CLUSTER_DOWN), PowerLevel::Pe);
     assert_eq!(hw_state(psci, 0, 1), ON);
-    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::Cluster);
+    assert_eq!(power_down(psci, 0, SYSTEM_DOWN), PowerLevel::Level1);
     assert_eq!(hw_state(psci, 0, 1), OFF);
     assert_eq!(hw_state(psci, 0, 2), ON);
     // Cluster 1: PE 4 allows no more than its own power-down.
     assert_eq!(power_down(psci, 4, PE_DOWN), PowerLevel::Pe);
     assert_eq!(power_down(psci, 5, SYSTEM_DOWN), PowerLevel::Pe);
     let _ = psci.resume(4);
-    assert_eq!(power_down(psci, 4, SYSTEM_DOWN), PowerLevel::Cluster);
+    assert_eq!(power_down(psci, 4, SYSTEM_DOWN), PowerLevel::Level1);
     // PE 2 keeps the system up until it allows more.
     assert_eq!(hw_state(psci, 0, 2), ON);
     let _ = psci.resume(2);
     assert_eq!(hw_state(psci, 2, 1), ON);
-    assert_eq!(power_down(psci, 2, SYSTEM_DOWN), PowerLevel::System);
+    assert_eq!(power_down(psci, 2, SYSTEM_DOWN), PowerLevel::Level2);
     assert_eq!(hw_state(psci, 0, 2), OFF);
     let _ = psci.resume(5);
     assert_eq!(hw_state(psci, 5, 2), ON);
@@ -172,11 +172,7 @@ fn default_suspend_is_a_power_down_of_the_pe_alone() {
 
 #[test]
 fn default_suspend_is_standby_where_nothing_powers_down() {
-    let features = Features {
-        power_down: None,
-        ..ALL
-    };
-    let (psci, _) = machine(features);
+    let (psci, _) = machine_with(ALL, &PowerStates::STANDBY);
     let outcome = psci.call(0, || HANDLER, CPU_DEFAULT_SUSPEND, &[ENTRY, 0, 0]);
     assert_eq!(outcome, Outcome::Standby);
     assert_eq!(hw_state(psci, 0, 0), HW_STANDBY);

@@ -13,7 +13,7 @@
 
 use std::{cell::RefCell, eprintln, format, string::String, time::Instant, vec, vec::Vec};
 
-use psci::{Caller, ExecutionState, Outcome, PowerState, Psci};
+use psci::{Caller, ExecutionState, Outcome, Psci, recommended};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
 use super::machine::{Machine, SHARED_SLOT, SPI, START, State, n};
@@ -93,22 +93,23 @@ impl psci::Port for Board {
     fn pe_count(&self) -> usize {
         self.pes
     }
-    fn mpidr(&self, pe: usize) -> u64 {
+    fn affinity(&self, pe: usize) -> u64 {
         pe as u64
     }
-    fn pe_index(&self, mpidr: u64) -> Option<usize> {
-        (mpidr < self.pes as u64).then_some(mpidr as usize)
+    fn pe_index(&self, affinity: u64) -> Option<usize> {
+        (affinity < self.pes as u64).then_some(affinity as usize)
     }
-    fn power_on(&self, _pe: usize) {}
+    fn power_on(&self, _pe: usize) -> Result<(), psci::PowerOnFailed> {
+        Ok(())
+    }
     fn is_nonsecure_ram(&self, _base: u64, _length: u64) -> bool {
         true
     }
     fn features(&self) -> psci::Features {
-        psci::Features {
-            power_down: Some(psci::PowerLevel::System),
-            node_hw_state: true,
-            ..psci::Features::default()
-        }
+        psci::Features::NONE.node_hw_state()
+    }
+    fn power_states(&self) -> &'static psci::PowerStates {
+        &psci::recommended::STATES
     }
 }
 
@@ -126,7 +127,7 @@ fn turn_on(psci: &Psci<'_, Board>, me: usize, pe: usize) -> Outcome {
 }
 
 fn suspend(psci: &Psci<'_, Board>, pe: usize) -> Outcome {
-    let state = PowerState::SYSTEM_DOWN.into();
+    let state = recommended::SYSTEM_DOWN.into();
     call(psci, pe, CPU_SUSPEND, [state, 0x4000_0000, 0])
 }
 
@@ -135,7 +136,8 @@ fn suspend(psci: &Psci<'_, Board>, pe: usize) -> Outcome {
 fn with_psci<R>(phases: &[Phase], f: impl FnOnce(&Psci<'_, Board>) -> R) -> R {
     let board = Board { pes: phases.len() };
     let pes: Vec<_> = phases.iter().map(|_| psci::Pe::new()).collect();
-    let psci = Psci::new(&board, &pes);
+    let clusters = [psci::Domain::new()];
+    let psci = Psci::new(&board, &pes, &clusters);
     let on = |phase| phase != Off && phase != Pending;
     let of = |is: fn(Phase) -> bool| {
         let all = phases.iter().enumerate();
