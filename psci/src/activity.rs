@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! What a PE does, and which power domains it needs for that.
 //!
 //! Which levels are needed is a word of four lanes, one for each level: so the word of a domain's

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Every call: decoded, checked, answered.
 
 use crate::states;

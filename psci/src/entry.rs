@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Where a PE enters the Normal world.
 
 /// The Execution state of a caller, and of the PE that it starts.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Which calls there are. `PSCI_FEATURES` and the calls themselves ask the same function, so they
 //! can't contradict each other.
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Every order in which a few steps of two or three PEs can happen, and every value that the
 //! memory model lets them see:
 //!

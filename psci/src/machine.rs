@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The state machine of one machine, and the life of a PE in it.
 
 use crate::states;

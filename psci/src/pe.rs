@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The state of one PE, and where it goes next.
 
 use crate::activity::Activity;

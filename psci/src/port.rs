@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! What the state machine needs from the machine.
 
 use crate::{PowerLevel, PowerStates};

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The `power_state` values of `CPU_SUSPEND` that a board offers.
 
 use arm_psci::ErrorCode;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! How long and how often a node of the tree was in a low-power state (DEN0022 5.1.21, 5.1.22). A
 //! stay counts once it ends.
 

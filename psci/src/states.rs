@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Which PEs are off, on their way, on, or failed: two bits for each PE, 32 PEs to a word.
 //!
 //! A domain of any size is so read in a few loads, and there is nothing else that these bits would

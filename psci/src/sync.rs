@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Atomics and the lock; in a test under `cfg(loom)` those of the model checker.
 
 #[cfg(not(all(test, loom)))]

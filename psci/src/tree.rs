@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The tree of power domains: PEs in domains of one or more levels, in the system (DEN0022 4.2).
 //!
 //! A domain has a lock, which contains what it guards. A PE that goes down, or comes up, takes the

@@ -55,16 +55,21 @@ fn the_minimal_firmware_has_the_steps_of_its_readme() {
     assert_eq!(steps, said);
 }
 
-/// The packages in the lock file of a package that depends on the one in `path` alone.
-fn locked(name: &str, path: &str) -> BTreeSet<String> {
+/// A dependency on the package in `path`.
+fn path_to(path: &str) -> String {
+    let path = root().join(path).canonicalize().unwrap();
+    format!("{{ path = {path:?} }}")
+}
+
+/// The packages in the lock file of a package that has this dependency alone.
+fn locked(name: &str, dependency: &str) -> BTreeSet<String> {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&place);
     fs::create_dir_all(place.join("src")).unwrap();
     fs::write(place.join("src/lib.rs"), "").unwrap();
-    let path = root().join(path).canonicalize().unwrap();
     let manifest = format!(
         "[package]\nname = \"integrator\"\nedition = \"2024\"\n[workspace]\n[dependencies]\n\
-         {name} = {{ path = {path:?} }}\n"
+         {name} = {dependency}\n"
     );
     fs::write(place.join("Cargo.toml"), manifest).unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -87,5 +92,16 @@ fn locked(name: &str, path: &str) -> BTreeSet<String> {
 #[test]
 fn sdei_needs_spin_and_nothing_else() {
     let packages = ["sdei", "spin"].map(str::to_owned);
-    assert_eq!(locked("sdei", "sdei"), BTreeSet::from(packages));
+    assert_eq!(locked("sdei", &path_to("sdei")), BTreeSet::from(packages));
+}
+
+#[test]
+fn psci_needs_spin_and_what_arm_psci_needs() {
+    let arm_psci = locked("arm-psci", "\"0.2\"");
+    let packages: BTreeSet<String> = locked("psci-el3", &path_to("psci"));
+    let own = ["psci-el3", "spin"].map(str::to_owned);
+    assert_eq!(
+        packages,
+        arm_psci.union(&BTreeSet::from(own)).cloned().collect()
+    );
 }

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Boards of other shapes: the original format of `power_state`, two and four levels, PEs that are
 //! in no cluster.
 

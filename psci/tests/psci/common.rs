@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! A machine to ask: ten PEs in three clusters.
 
 use psci_el3::{

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! AFFINITY_INFO of many PEs, compared with a look at each of them.
 
 use crate::common::{AARCH64, AFFINITY_INFO, CPU_OFF, CPU_ON, ENTRY, OFF, ON, PENDING};

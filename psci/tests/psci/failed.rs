@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! A PE on which the firmware itself failed.
 
 use crate::common::*;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! PSCI_FEATURES, function IDs, result widths and the calls for the whole system.
 
 use crate::common::*;

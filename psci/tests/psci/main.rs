@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! The library from outside, on a machine that only counts what it is told.
 
 mod boards;

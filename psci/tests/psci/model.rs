@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Long random runs beside a model that keeps what each PE does and counts the rest anew at each
 //! call, so that no counter of the tree can go wrong, above all when the mode changes while PEs are
 //! suspended.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! CPU_ON, CPU_OFF, CPU_FREEZE, AFFINITY_INFO.
 
 use crate::common::*;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! PSCI_SET_SUSPEND_MODE, and CPU_SUSPEND in OS-initiated mode.
 
 use crate::common::*;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! PEs as threads. What exactly one of them may get, exactly one gets; `src/loom.rs` tries every
 //! order of a few steps, this many orders of many steps.
 

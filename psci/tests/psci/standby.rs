@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! Standby takes no lock: PEs that idle don't wait for one another.
 
 use crate::common::{AARCH64, CPU_ON, CPU_SUSPEND, ENTRY, MPIDRS, SET_SUSPEND_MODE, STANDBY};

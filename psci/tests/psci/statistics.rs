@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! PSCI_STAT_RESIDENCY and PSCI_STAT_COUNT.
 
 use crate::common::*;

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
 //! CPU_SUSPEND as the platform coordinates it, CPU_DEFAULT_SUSPEND, SYSTEM_SUSPEND, NODE_HW_STATE.
 
 use crate::common::*;
