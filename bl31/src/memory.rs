@@ -4,12 +4,13 @@
 //! others of their kind would come from; nothing here needs them.) What EL3 copies
 //! is small, or has the same alignment at both ends. These make no access that is
 //! not aligned, so they work with the MMU off, too.
+//!
+//! They are assembly for whoever has room for it.
 
-use core::arch::global_asm;
-
-global_asm!(
-    r#"
-    .section .text.memory, "ax"
+/// The assembly of one of them.
+macro_rules! memory_function {
+    (memcpy) => {
+        r#"
     // x0: to; x1: from; x2: bytes.
     .global memcpy
 memcpy:
@@ -39,7 +40,10 @@ memcpy:
     subs    x2, x2, #1
     b.ne    7b
 8:  ret
-
+        "#
+    };
+    (memset) => {
+        r#"
     // x0: to; w1: the byte; x2: bytes.
     .global memset
 memset:
@@ -56,23 +60,29 @@ memset:
     stp     x5, x5, [x4], #16
     b.hs    1b
 3:  add     x2, x2, #16
-5:  cbz     x2, 8b
+5:  cbz     x2, 8f
 7:  strb    w1, [x4], #1
     subs    x2, x2, #1
     b.ne    7b
-    ret
-
+8:  ret
+        "#
+    };
+    (bcmp) => {
+        r#"
     // x0, x1: what to compare; x2: bytes. 0 if they are equal.
     .global bcmp
 bcmp:
     mov     x3, x0
     mov     w0, wzr
-1:  cbz     x2, 8b
+1:  cbz     x2, 8f
     ldrb    w4, [x3], #1
     ldrb    w5, [x1], #1
     subs    w0, w4, w5
-    b.ne    8b
+    b.ne    8f
     sub     x2, x2, #1
     b       1b
-    "#
-);
+8:  ret
+        "#
+    };
+}
+pub(crate) use memory_function;

@@ -12,6 +12,7 @@ use core::mem::offset_of;
 use arm_sysregs::el3::registers::SpsrEl3;
 
 use crate::crash::Dump;
+use crate::memory::memory_function;
 use crate::pe::{CRASH_STACK, CRASH_STACK_SIZE, Frame, PeData, Stack};
 
 const _: () = assert!(offset_of!(PeData, frame) == 0);
@@ -162,7 +163,13 @@ illegal:
     b       exit
 
     own_or_illegal 4
+    "#,
+    memory_function!(memset),
+    r#"
     own_or_illegal 5
+    "#,
+    memory_function!(bcmp),
+    r#"
     own_or_illegal 6
     own_or_illegal 7
 
@@ -250,6 +257,9 @@ enter_cleared:
     bl      {fiq}
     restore
     own     15
+    "#,
+    memory_function!(memcpy),
+    r#"
     .balign 0x80
     .global vectors_end
 vectors_end:

@@ -57,18 +57,10 @@ impl Activity {
     const STANDBY: u8 = 2;
     /// Powered down, and allows the levels up to the one in the lowest two bits to go down.
     const DOWN: u8 = 4;
-    /// It is so by `CPU_SUSPEND`.
-    const BY_CPU_SUSPEND: u8 = 8;
-
-    pub(crate) const fn suspended(suspend: Suspend, by_cpu_suspend: bool) -> Self {
-        let does = match suspend {
+    pub(crate) const fn suspended(suspend: Suspend) -> Self {
+        Self(match suspend {
             Suspend::Standby => Self::STANDBY,
             Suspend::PowerDown(level) => Self::DOWN | level as u8,
-        };
-        Self(if by_cpu_suspend {
-            does | Self::BY_CPU_SUSPEND
-        } else {
-            does
         })
     }
 
@@ -85,8 +77,9 @@ impl Activity {
         !self.is_powered_down() && self.0 & Self::STANDBY != 0
     }
 
-    pub(crate) const fn is_by_cpu_suspend(self) -> bool {
-        self.0 & Self::BY_CPU_SUSPEND != 0
+    /// In standby or powered down.
+    pub(crate) const fn is_suspended(self) -> bool {
+        self.0 > Self::RUNNING.0
     }
 
     /// The levels that a PE needs that does this.

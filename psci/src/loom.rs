@@ -428,3 +428,18 @@ fn of_two_callers_whose_target_fails_none_succeeds() {
         assert_eq!(outcome, Outcome::SystemSuspend);
     });
 }
+
+#[test]
+fn a_pe_that_starts_and_is_in_standby_at_once_is_so() {
+    ::loom::model(|| {
+        let (psci, _) = machine(&[0]);
+        let caller = thread::spawn(move || assert_eq!(cpu_on(psci, 0, 2), SUCCESS));
+        let started = psci.start(2).is_some();
+        if started {
+            assert_eq!(suspend(psci, 2, STANDBY), Outcome::Standby);
+        }
+        caller.join().unwrap();
+        let state = call(psci, 0, NODE_HW_STATE, [2, 0, 0]);
+        assert_eq!(state, Outcome::Return(if started { 2 } else { 0 }));
+    });
+}

@@ -18,7 +18,7 @@ const BIG_ENDIAN: u8 = 1 << 1;
 /// One PE at a time writes it: the caller of `CPU_ON`, which holds the lock of the PE's lowest
 /// domain, while the PE is off, and otherwise the PE itself.
 #[derive(Debug)]
-// A PE in standby writes its own, and no other PE's, cache line.
+// What a PE writes in standby is in its own cache line, but for `States::idle`.
 #[repr(align(64))]
 pub struct Pe {
     flags: AtomicU8,

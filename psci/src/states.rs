@@ -10,7 +10,7 @@
 //! without the lock.
 
 use crate::Pe;
-use crate::sync::{AtomicU64, const_unless_loom};
+use crate::sync::{AtomicU32, AtomicU64, const_unless_loom};
 use arm_psci::AffinityInfo;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -37,14 +37,26 @@ pub(crate) enum State {
 /// Every change is an atomic read-modify-write, so whoever acquires a bit acquires what was
 /// released with it, whatever happened to the other bits of the word since then.
 #[derive(Debug)]
-pub(crate) struct States(AtomicU64);
+pub(crate) struct States {
+    word: AtomicU64,
+    /// Bit per PE: it is suspended, in standby or powered down.
+    idle: AtomicU32,
+}
 
 impl States {
     const_unless_loom! {
         /// 32 PEs that are off.
         pub fn new() -> Self {
-            Self(AtomicU64::new(0))
+            Self {
+                word: AtomicU64::new(0),
+                idle: AtomicU32::new(0),
+            }
         }
+    }
+
+    /// Bit per PE: it is on its way or on.
+    fn present(&self) -> u32 {
+        (self.word.load(Relaxed) >> WIDTH) as u32
     }
 }
 
@@ -53,7 +65,7 @@ impl States {
 #[inline(always)]
 fn word(pes: &[Pe], pe: usize) -> Option<(&AtomicU64, usize)> {
     let first = pes.get(pe / WIDTH)?;
-    Some((&first.states.0, pe % WIDTH))
+    Some((&first.states.word, pe % WIDTH))
 }
 
 /// The state of one PE.
@@ -83,16 +95,9 @@ pub(crate) fn of_all(pes: &[Pe], first: usize, last: usize) -> AffinityInfo {
         let Some(pe) = pes.get(number) else {
             break;
         };
-        let mut bits = u32::MAX;
-        if number == first_word {
-            bits <<= first % WIDTH;
-        }
-        if number == last_word {
-            bits &= u32::MAX >> (31 - last as u32 % 32);
-        }
         // Acquire: see `of`.
-        let states = pe.states.0.load(Acquire);
-        bits &= (states >> WIDTH) as u32;
+        let states = pe.states.word.load(Acquire);
+        let bits = within(number, first, last) & (states >> WIDTH) as u32;
         if bits & !(states as u32) != 0 {
             return AffinityInfo::On;
         }
@@ -104,26 +109,62 @@ pub(crate) fn of_all(pes: &[Pe], first: usize, last: usize) -> AffinityInfo {
     found
 }
 
-/// Whether `is` answers yes for a PE that is not off and has not failed. Looks at a word for every 32
-/// PEs, and at such PEs.
-pub(crate) fn any_present(pes: &[Pe], is: impl Fn(&Pe) -> bool) -> bool {
-    let mut first = 0;
-    for word in pes {
-        if first >= pes.len() {
+/// Notes whether a PE is suspended, in standby too. To be called where its activity is written.
+#[inline(never)]
+pub(crate) fn set_idle(pes: &[Pe], pe: usize, idle: bool) {
+    let Some(first) = pes.get(pe / WIDTH) else {
+        return;
+    };
+    let (word, bit) = (&first.states.idle, 1 << (pe % WIDTH));
+    // Relaxed: as for the activity.
+    if idle {
+        word.fetch_or(bit, Relaxed);
+    } else if word.load(Relaxed) & bit != 0 {
+        word.fetch_and(!bit, Relaxed);
+    }
+}
+
+/// Whether one of the first `count` PEs is suspended.
+pub(crate) fn any_idle(pes: &[Pe], count: usize) -> bool {
+    let mut words = pes.iter().take(count.div_ceil(WIDTH));
+    words.any(|pe| pe.states.idle.load(Relaxed) & pe.states.present() != 0)
+}
+
+/// Whether one of the PEs `first..=last` beside `me` is neither off nor suspended.
+pub(crate) fn another_runs(pes: &[Pe], first: usize, last: usize, me: usize) -> bool {
+    let mut number = first / WIDTH;
+    while number <= last / WIDTH {
+        let Some(Pe { states, .. }) = pes.get(number) else {
             break;
+        };
+        let word = states.word.load(Relaxed);
+        // One that has failed holds its domains up.
+        let not_off = (word >> WIDTH) as u32 | word as u32;
+        let running = not_off & !states.idle.load(Relaxed);
+        let mine = if number == me / WIDTH {
+            1 << (me % WIDTH)
+        } else {
+            0
+        };
+        if running & within(number, first, last) & !mine != 0 {
+            return true;
         }
-        // Relaxed: each PE is asked on its own.
-        let mut present = word.states.0.load(Relaxed) >> WIDTH;
-        while present != 0 {
-            let pe = pes.get(first | present.trailing_zeros() as usize);
-            if pe.is_some_and(&is) {
-                return true;
-            }
-            present &= present.wrapping_sub(1);
-        }
-        first = first.wrapping_add(WIDTH);
+        number = number.wrapping_add(1);
     }
     false
+}
+
+/// The bits of the PEs `first..=last` in the word of this number, which has one of them.
+#[inline(never)]
+fn within(number: usize, first: usize, last: usize) -> u32 {
+    let mut bits = u32::MAX;
+    if number == first / WIDTH {
+        bits <<= first % WIDTH;
+    }
+    if number == last / WIDTH {
+        bits &= u32::MAX >> (31 - last as u32 % 32);
+    }
+    bits
 }
 
 /// Off → pending, or on if it runs without a `CPU_ON`. To be called with the system's lock held,

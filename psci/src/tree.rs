@@ -153,6 +153,7 @@ impl<P: Port> Psci<'_, P> {
     pub fn standby_end(&self, me: usize) {
         if let Some(pe) = self.pes.get(me) {
             pe.end_standby(self.now());
+            self.set_idle(me, false);
         }
     }
 
@@ -197,7 +198,7 @@ impl<P: Port> Psci<'_, P> {
         entry: Option<&Entry>,
     ) -> Result<PowerLevel, ErrorCode> {
         let own = self.pes.get(me).ok_or(ErrorCode::InternalFailure)?;
-        let activity = Activity::suspended(suspend, last.is_some());
+        let activity = Activity::suspended(suspend);
         let mut step = self.step(activity, Turn::Neither);
         step.entry = entry;
         // Relaxed: an OS that has changed the mode tells its other PEs.
@@ -209,6 +210,7 @@ impl<P: Port> Psci<'_, P> {
             Suspend::Standby if self.another_runs(me, step.last) => Err(ErrorCode::Denied),
             Suspend::Standby => {
                 own.begin_standby(activity, step.now);
+                self.set_idle(me, true);
                 Ok(PowerLevel::Pe)
             }
             Suspend::PowerDown(level) => {
@@ -268,8 +270,8 @@ impl<P: Port> Psci<'_, P> {
 
     /// `PSCI_SET_SUSPEND_MODE` (DEN0022 5.1.20).
     ///
-    /// To OS-initiated mode: while no PE is suspended by `CPU_SUSPEND`, which is the
-    /// specification's condition, or while all PEs are on, which other firmware allows, too. The
+    /// To OS-initiated mode: while no PE is suspended, which is the specification's
+    /// condition of `CPU_SUSPEND`, or while all PEs are on, which other firmware allows, too. The
     /// specification also asks that no PE has ever called `CPU_SUSPEND` in the mode that ends; that
     /// would refuse an OS that idles before it changes the mode, and one that was started by one
     /// that did. What a PE that is suspended asked for means the same in both modes, so its domains
@@ -288,7 +290,7 @@ impl<P: Port> Psci<'_, P> {
             }
             let allowed = if os_initiated {
                 self.pes_on(system) as usize == self.port.pe_count()
-                    || !states::any_present(self.pes, |pe| pe.activity().is_by_cpu_suspend())
+                    || !states::any_idle(self.pes, self.port.pe_count())
             } else {
                 self.is_alone(system)
             };
@@ -364,27 +366,29 @@ impl<P: Port> Psci<'_, P> {
         if level == PowerLevel::Pe {
             return false;
         }
-        let whole = level >= self.port.power_states().system();
-        let domain = |pe| {
-            if whole {
-                0
-            } else {
-                self.port.domain(pe, level)
+        let count = self.port.pe_count();
+        let (mut first, mut last) = (me, me);
+        if level >= self.port.power_states().system() {
+            (first, last) = (0, count.saturating_sub(1));
+        } else {
+            let domain = |pe| self.port.domain(pe, level);
+            let mine = domain(me);
+            while first > 0 && domain(first.wrapping_sub(1)) == mine {
+                first = first.wrapping_sub(1);
             }
-        };
-        let mine = domain(me);
-        let mut pe = me;
-        while pe > 0 && domain(pe.wrapping_sub(1)) == mine {
-            pe = pe.wrapping_sub(1);
-        }
-        while pe < self.port.pe_count() && domain(pe) == mine {
-            let own = self.pes.get(pe);
-            if pe != me && own.is_some_and(|pe| pe.activity() == Activity::RUNNING) {
-                return true;
+            while last.wrapping_add(1) < count && domain(last.wrapping_add(1)) == mine {
+                last = last.wrapping_add(1);
             }
-            pe = pe.wrapping_add(1);
         }
-        false
+        states::another_runs(self.pes, first, last, me)
+    }
+
+    /// Notes whether a PE is suspended, which OS-initiated mode alone asks.
+    #[inline(always)]
+    fn set_idle(&self, pe: usize, idle: bool) {
+        if self.port.features().os_initiated {
+            states::set_idle(self.pes, pe, idle);
+        }
     }
 
     /// The domain of this level that a PE is in or, if it is in none, of the next one, with its
@@ -445,6 +449,7 @@ impl<P: Port> Psci<'_, P> {
                 if turns {
                     // Before other PEs are told: then it is no longer theirs.
                     own.set_activity(step.new, step.now);
+                    self.set_idle(pe, false);
                 }
             }
             let decided = level <= step.decided;
@@ -470,6 +475,7 @@ impl<P: Port> Psci<'_, P> {
             node.set_up(up, step.now);
             if is_first && !turns {
                 own.set_activity(step.new, step.now);
+                self.set_idle(pe, step.new.is_suspended());
             }
             Ok(down)
         })

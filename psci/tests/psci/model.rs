@@ -106,16 +106,11 @@ impl Model {
     }
 
     fn set_mode(&mut self, os_initiated: bool) -> Outcome {
-        let by_cpu_suspend = |does: Does| {
-            matches!(
-                does,
-                Does::Standby { default: false } | Does::Down { default: false, .. }
-            )
-        };
+        let is_suspended = |does| matches!(does, Does::Standby { .. } | Does::Down { .. });
         let allowed = if os_initiated == self.os_initiated {
             true
         } else if os_initiated {
-            self.on().count() == PES || !self.all(None).any(by_cpu_suspend)
+            self.on().count() == PES || !self.all(None).any(is_suspended)
         } else {
             self.on().count() == 1
         };

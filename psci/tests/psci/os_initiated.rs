@@ -106,12 +106,15 @@ fn a_change_of_mode_leaves_the_domains_of_suspended_pes_as_they_are() {
 }
 
 #[test]
-fn to_os_initiated_with_pes_running_off_and_in_default_suspend() {
+fn to_os_initiated_with_pes_running_and_off_but_not_in_default_suspend() {
     let (psci, _) = machine(ALL);
     turn_on(psci, 1);
     turn_on(psci, 2);
     let outcome = call(psci, 2, CPU_DEFAULT_SUSPEND, [ENTRY, 0, 0]);
     assert_eq!(outcome, Outcome::PowerDown(PowerLevel::Pe));
+    let args = [OS_INITIATED, 0, 0];
+    refused(psci, 0, SET_SUSPEND_MODE, args, DENIED);
+    psci.resume(2).unwrap();
     // A refused CPU_SUSPEND is none.
     refused(psci, 0, CPU_SUSPEND, [PE_DOWN, 0, 0], INVALID_ADDRESS);
     set_mode(psci, OS_INITIATED);
