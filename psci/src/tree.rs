@@ -383,7 +383,8 @@ impl<P: Port> Psci<'_, P> {
         states::another_runs(self.pes, first, last, me)
     }
 
-    /// Notes whether a PE is suspended, which OS-initiated mode alone asks.
+    /// Notes whether a PE is suspended, which OS-initiated mode alone asks. One that is turned on or
+    /// off is not, and was not.
     #[inline(always)]
     fn set_idle(&self, pe: usize, idle: bool) {
         if self.port.features().os_initiated {
@@ -449,7 +450,6 @@ impl<P: Port> Psci<'_, P> {
                 if turns {
                     // Before other PEs are told: then it is no longer theirs.
                     own.set_activity(step.new, step.now);
-                    self.set_idle(pe, false);
                 }
             }
             let decided = level <= step.decided;

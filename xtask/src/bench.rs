@@ -150,7 +150,7 @@ const FIGURES: [Figure; 13] = [
         "CPU_ON until the PE's first instruction",
         2597,
         1500,
-        1115,
+        1112,
     ),
     figure(
         RESET,
