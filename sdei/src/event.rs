@@ -4,7 +4,7 @@
 
 /// Who an event is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
+enum Kind {
     /// Every PE has its own handler and state.
     Private,
     /// One handler for the system; it runs on one PE at a time.

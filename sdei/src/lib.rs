@@ -26,7 +26,7 @@ mod tests;
 pub use context::{Frame, REGISTERS};
 pub use dispatcher::Dispatcher;
 pub use error::Error;
-pub use event::{Event, Events, Kind, Priority, Source, is_ppi, is_spi};
+pub use event::{Event, Events, Priority, Source, is_ppi, is_spi};
 pub use pe::{Pe, SharedPe};
 pub use port::{AFFINITY, Interrupts, NoInterrupts, Owner, Port};
 pub use pstate::{Client, ClientEl, Control, PstateFeatures};
