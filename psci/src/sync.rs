@@ -5,7 +5,65 @@
 #[cfg(not(all(test, loom)))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 #[cfg(all(test, loom))]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+pub(crate) use ordered::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+
+/// Atomics of which the model checker tries every order of accesses.
+///
+/// It remembers the latest access of each alone: where a PE looks at a word and then changes it, the
+/// look hides what another PE did before, and the checker takes the two PEs' steps for independent.
+/// So each access also writes something that orders nothing.
+#[cfg(all(test, loom))]
+mod ordered {
+    use loom::sync::atomic::{self, Ordering};
+
+    macro_rules! ordered {
+        ($($name:ident($value:ty) { $($change:ident),* })*) => {
+            $(
+                #[derive(Debug)]
+                pub(crate) struct $name {
+                    value: atomic::$name,
+                    accesses: atomic::AtomicU8,
+                }
+
+                #[allow(dead_code, reason = "not all of them need all of it")]
+                impl $name {
+                    pub(crate) fn new(value: $value) -> Self {
+                        Self {
+                            value: atomic::$name::new(value),
+                            accesses: atomic::AtomicU8::new(0),
+                        }
+                    }
+
+                    fn access(&self) -> &atomic::$name {
+                        self.accesses.fetch_add(0, Ordering::Relaxed);
+                        &self.value
+                    }
+
+                    pub(crate) fn load(&self, order: Ordering) -> $value {
+                        self.access().load(order)
+                    }
+
+                    pub(crate) fn store(&self, value: $value, order: Ordering) {
+                        self.access().store(value, order);
+                    }
+
+                    $(
+                        pub(crate) fn $change(&self, value: $value, order: Ordering) -> $value {
+                            self.access().$change(value, order)
+                        }
+                    )*
+                }
+            )*
+        };
+    }
+
+    ordered! {
+        AtomicBool(bool) {}
+        AtomicU8(u8) {}
+        AtomicU32(u32) { fetch_add, fetch_or, fetch_and }
+        AtomicU64(u64) { fetch_or, fetch_and }
+    }
+}
 
 /// `const` where atomics have a `const` constructor, which those of the model checker have not.
 macro_rules! const_unless_loom {
