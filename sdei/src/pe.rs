@@ -7,7 +7,7 @@ use crate::{
     event::Priority,
     pstate::Rules,
     registration::Registration,
-    sync::{AtomicU32, AtomicU64, Ordering},
+    sync::{AtomicU64, Event0Word, Ordering},
 };
 
 /// What only the PE itself reads and writes. The integrator keeps one per PE and hands it to
@@ -104,7 +104,7 @@ const PENDING: u32 = 1 << 1;
 pub struct SharedPe {
     /// Event 0 here: [`REGISTERED`] and [`PENDING`]. One word, so that a signal can never be set
     /// behind an unregister. First, so that its address is the [`SharedPe`]'s.
-    event0: AtomicU32,
+    event0: Event0Word,
     /// Which PEs are on, of [`PER_WORD`] of them: in the slice that the dispatcher is given, the
     /// first element has this for PEs 0 to 63, the second for PEs 64 to 127, and so on. So a
     /// search reads one word for 64 PEs.
@@ -122,7 +122,7 @@ impl SharedPe {
         #[must_use]
         pub fn new() -> Self {
             Self {
-                event0: AtomicU32::new(0),
+                event0: Event0Word::new(0),
                 on: AtomicU64::new(0),
                 affinity: AtomicU64::new(0),
             }
