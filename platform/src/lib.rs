@@ -53,7 +53,7 @@ mod on_target {
     use crate::gic::SGI_POWER_ON;
     use crate::gic_events::Interrupt;
     use crate::image::HeaderError;
-    pub use crate::ports::{PsciPort, SdeiInterrupts, SdeiPes, SdeiPort, relax};
+    pub use crate::ports::{Ports, relax};
     use crate::topology::TopologyError;
 
     /// What is behind a range of addresses.

@@ -14,27 +14,24 @@ use crate::Platform;
 use crate::gic::SGI_EVENT;
 use crate::gic_events::{Interrupt, Saved};
 
-/// The port of `sdei` on a board.
-pub type SdeiPort<B> = sdei_aarch64::El3<SdeiPes<B>>;
-
-/// The PEs of a board.
+/// A board, as `sdei` and `psci` see it.
 #[derive(Debug)]
-pub struct SdeiPes<B>(PhantomData<fn() -> B>);
+pub struct Ports<B>(PhantomData<fn() -> B>);
 
-impl<B> SdeiPes<B> {
-    /// The PEs.
+impl<B> Ports<B> {
+    /// The board.
     pub const fn new() -> Self {
         Self(PhantomData)
     }
 }
 
-impl<B> Default for SdeiPes<B> {
+impl<B> Default for Ports<B> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<B: Platform> Machine for SdeiPes<B> {
+impl<B: Platform> Machine for Ports<B> {
     const SGI: u32 = SGI_EVENT.raw_value();
 
     #[inline(always)]
@@ -43,24 +40,7 @@ impl<B: Platform> Machine for SdeiPes<B> {
     }
 }
 
-/// The interrupts of a board, for `sdei`.
-#[derive(Debug)]
-pub struct SdeiInterrupts<B>(PhantomData<fn() -> B>);
-
-impl<B> SdeiInterrupts<B> {
-    /// The interrupts.
-    pub const fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<B> Default for SdeiInterrupts<B> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<B: Platform> Interrupts for SdeiInterrupts<B> {
+impl<B: Platform> Interrupts for Ports<B> {
     type Saved = Saved;
 
     // `gic::configure_pe`.
@@ -144,24 +124,7 @@ pub fn relax() {
     unsafe { asm!("yield", options(nomem, nostack, preserves_flags)) };
 }
 
-/// The port of `psci` on a board.
-#[derive(Debug)]
-pub struct PsciPort<B>(PhantomData<fn() -> B>);
-
-impl<B> PsciPort<B> {
-    /// The port.
-    pub const fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<B> Default for PsciPort<B> {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl<B: Platform> psci::Port for PsciPort<B> {
+impl<B: Platform> psci::Port for Ports<B> {
     fn pe_count(&self) -> usize {
         B::pe_count()
     }
