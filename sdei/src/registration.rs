@@ -153,7 +153,7 @@ impl<V: Copy> Registration<V> {
         if let Some(intid) = self.intid::<I>() {
             gic.deactivate(intid);
         }
-        self.handler == Handler::Unregistered
+        self.handler.is_unregistered()
     }
 
     /// Drops what is left of a handler that is unregistered and does not run; `pending` says

@@ -30,11 +30,58 @@ mod real {
 
 #[cfg(all(test, loom))]
 mod real {
-    pub(crate) use super::ordered::AtomicU32 as Event0Word;
     pub(crate) use loom::sync::{
         MutexGuard,
         atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence},
     };
+
+    /// The word of event 0, of which every order of accesses is tried.
+    ///
+    /// `loom` remembers the latest access alone: where a PE looks at the word and then changes it, the
+    /// look hides what another PE did before. So each access also writes something that orders
+    /// nothing. For all atomics that takes too long.
+    #[derive(Debug)]
+    pub(crate) struct Event0Word {
+        value: AtomicU32,
+        accesses: AtomicU32,
+    }
+
+    impl Event0Word {
+        pub(crate) fn new(value: u32) -> Self {
+            Self {
+                value: AtomicU32::new(value),
+                accesses: AtomicU32::new(0),
+            }
+        }
+
+        fn access(&self) -> &AtomicU32 {
+            self.accesses.fetch_add(0, Ordering::Relaxed);
+            &self.value
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> u32 {
+            self.access().load(order)
+        }
+
+        pub(crate) fn store(&self, value: u32, order: Ordering) {
+            self.access().store(value, order);
+        }
+
+        pub(crate) fn swap(&self, value: u32, order: Ordering) -> u32 {
+            self.access().swap(value, order)
+        }
+
+        pub(crate) fn compare_exchange_weak(
+            &self,
+            current: u32,
+            new: u32,
+            success: Ordering,
+            failure: Ordering,
+        ) -> Result<u32, u32> {
+            self.access()
+                .compare_exchange_weak(current, new, success, failure)
+        }
+    }
 
     /// `loom`'s lock with the interface of `spin`'s: nothing panics while it is held.
     #[derive(Debug)]
@@ -48,71 +95,6 @@ mod real {
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().expect("a lock was left by a panic")
         }
-    }
-}
-
-/// Atomics of which the model checker tries every order of accesses.
-///
-/// It remembers the latest access of each alone: where a PE looks at a word and then changes it, the
-/// look hides what another PE did before, and the checker takes the two PEs' steps for independent.
-/// So each access also writes something that orders nothing.
-#[cfg(all(test, loom))]
-mod ordered {
-    use loom::sync::atomic::{self, Ordering};
-
-    macro_rules! ordered {
-        ($($name:ident($value:ty) { $($change:ident),* })*) => {
-            $(
-                #[derive(Debug)]
-                pub(crate) struct $name {
-                    value: atomic::$name,
-                    accesses: atomic::AtomicU8,
-                }
-
-                #[allow(dead_code, reason = "not all of them need all of it")]
-                impl $name {
-                    pub(crate) fn new(value: $value) -> Self {
-                        Self {
-                            value: atomic::$name::new(value),
-                            accesses: atomic::AtomicU8::new(0),
-                        }
-                    }
-
-                    fn access(&self) -> &atomic::$name {
-                        self.accesses.fetch_add(0, Ordering::Relaxed);
-                        &self.value
-                    }
-
-                    pub(crate) fn load(&self, order: Ordering) -> $value {
-                        self.access().load(order)
-                    }
-
-                    pub(crate) fn store(&self, value: $value, order: Ordering) {
-                        self.access().store(value, order);
-                    }
-
-                    pub(crate) fn compare_exchange_weak(
-                        &self,
-                        current: $value,
-                        new: $value,
-                        success: Ordering,
-                        failure: Ordering,
-                    ) -> Result<$value, $value> {
-                        self.access().compare_exchange_weak(current, new, success, failure)
-                    }
-
-                    $(
-                        pub(crate) fn $change(&self, value: $value, order: Ordering) -> $value {
-                            self.access().$change(value, order)
-                        }
-                    )*
-                }
-            )*
-        };
-    }
-
-    ordered! {
-        AtomicU32(u32) { swap }
     }
 }
 

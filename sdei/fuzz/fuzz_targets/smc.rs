@@ -14,9 +14,12 @@ use sdei::{
     self as api, Client, ClientEl, Control, Dispatcher, Error, Event, Events, Pe, Priority, PstateFeatures, REGISTERS,
     SharedPe, call,
 };
-use support::{Fake, Hardware, Irq, Registers, mpidr};
+use registers::Registers;
+use support::{Fake, Hardware, Irq, mpidr};
 
 // The hardware of the crate's own tests.
+#[path = "../../src/tests/registers.rs"]
+mod registers;
 #[path = "../../src/tests/on_machine/support.rs"]
 mod support;
 

@@ -17,9 +17,10 @@ use loom::{
     thread,
 };
 
+use super::registers::Registers;
 use crate::{
-    Client, ClientEl, Control, Dispatcher, Event, Events, Frame, Interrupts, Owner, Pe, Port,
-    Priority, PstateFeatures, REGISTERS, SharedPe,
+    Client, ClientEl, Control, Dispatcher, Event, Events, Interrupts, Owner, Pe, Port, Priority,
+    PstateFeatures, REGISTERS, SharedPe,
 };
 
 const REGISTER: u64 = 0xc400_0021;
@@ -102,30 +103,6 @@ impl Interrupts for &'static Board {
     fn deactivate(&self, _: u32) {}
 }
 
-struct Saved {
-    x: [u64; REGISTERS],
-    pc: u64,
-    pstate: u64,
-}
-
-impl Frame for Saved {
-    fn x(&self) -> &[u64; REGISTERS] {
-        &self.x
-    }
-    fn x_mut(&mut self) -> &mut [u64; REGISTERS] {
-        &mut self.x
-    }
-    fn pc(&self) -> u64 {
-        self.pc
-    }
-    fn pstate(&self) -> u64 {
-        self.pstate
-    }
-    fn set_return(&mut self, pc: u64, pstate: u64) {
-        (self.pc, self.pstate) = (pc, pstate);
-    }
-}
-
 type Sdei = Dispatcher<&'static Board, Vec<SharedPe>, &'static Board, 1, 1>;
 
 /// A PE with its client.
@@ -133,7 +110,7 @@ struct Cpu {
     sdei: &'static Sdei,
     index: usize,
     pe: Pe,
-    frame: Saved,
+    frame: Registers,
 }
 
 impl Cpu {
@@ -182,7 +159,7 @@ fn machine_with<const N: usize>(events: Events<1, 1>) -> [Cpu; N] {
             sdei,
             index,
             pe,
-            frame: Saved {
+            frame: Registers {
                 x: [0; REGISTERS],
                 pc: START,
                 pstate: 0b0101,

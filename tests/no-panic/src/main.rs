@@ -7,8 +7,13 @@
 #![no_std]
 #![no_main]
 
-use sdei::{Dispatcher, Event, Events, Frame, Interrupts, Owner, Priority, REGISTERS, SharedPe};
+use registers::Registers;
+use sdei::{self as api, Dispatcher, Event, Events, Interrupts, Owner, Priority, SharedPe};
 use sdei_aarch64::{El3, Machine};
+
+// The frame of the crate's own tests.
+#[path = "../../../sdei/src/tests/registers.rs"]
+mod registers;
 
 const PES: usize = 8;
 const PRIVATE: usize = 6;
@@ -85,34 +90,6 @@ impl Interrupts for Gic {
     }
 }
 
-struct Saved {
-    x: [u64; REGISTERS],
-    pc: u64,
-    pstate: u64,
-}
-
-impl Frame for Saved {
-    fn x(&self) -> &[u64; REGISTERS] {
-        &self.x
-    }
-
-    fn x_mut(&mut self) -> &mut [u64; REGISTERS] {
-        &mut self.x
-    }
-
-    fn pc(&self) -> u64 {
-        self.pc
-    }
-
-    fn pstate(&self) -> u64 {
-        self.pstate
-    }
-
-    fn set_return(&mut self, pc: u64, pstate: u64) {
-        (self.pc, self.pstate) = (pc, pstate);
-    }
-}
-
 const EVENTS: Events<PRIVATE, SHARED> = Events::new(
     [
         Event::SIGNAL,
@@ -136,7 +113,7 @@ static SDEI: Dispatcher<El3<Board>, [SharedPe; PES], Gic, PRIVATE, SHARED> =
 
 /// The linker starts here to look for what is needed.
 #[unsafe(no_mangle)]
-extern "C" fn _start(frame: &mut Saved, pe: &mut sdei::Pe<PRIVATE, u64>, what: u64, with: u64) {
+extern "C" fn _start(frame: &mut Registers, pe: &mut sdei::Pe<PRIVATE, u64>, what: u64, with: u64) {
     match what {
         0 => SDEI.call(frame, pe),
         1 => SDEI.signalled(frame, pe),

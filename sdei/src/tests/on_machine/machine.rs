@@ -4,8 +4,9 @@
 
 use std::{vec, vec::Vec};
 
+pub use super::super::registers::Registers;
+pub use super::support::mpidr;
 use super::support::{Fake, Hardware, Irq};
-pub use super::support::{Registers, mpidr};
 use crate::{
     Client, ClientEl, Control, Dispatcher, Error, Event, Events, Pe, Priority, PstateFeatures,
     SharedPe,

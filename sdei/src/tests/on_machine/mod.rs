@@ -2,8 +2,7 @@
 
 //! Tests on a machine of PEs and an interrupt controller.
 
-// What `support` finds the crate by.
-use crate as api;
+use super::api;
 
 mod bound;
 mod calls;
